@@ -1,0 +1,49 @@
+//! One way to write a closed set of names: the enum, its text, and the text read back.
+
+/// Declares an enum whose variants have one fixed text each, used alike in JSON, SQL, TOML and logs.
+macro_rules! names {
+    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $type {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $type {
+            /// Every value, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The fixed text of this value.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = crate::names::Unknown;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(crate::names::Unknown { given: text.to_owned(), known: &[$($text,)+] }),
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use names;
+
+/// A text that is none of the names it may be.
+#[derive(Debug, thiserror::Error)]
+#[error("{given:?} is none of {}", known.join(", "))]
+pub struct Unknown {
+    pub given: String,
+    pub known: &'static [&'static str],
+}
