@@ -35,6 +35,17 @@ macro_rules! names {
                 }
             }
         }
+
+        impl crate::settings::Setting for $type {
+            fn read(value: &toml::Value) -> Result<Self, String> {
+                let text = <String as crate::settings::Setting>::read(value)?;
+                text.parse().map_err(|unknown: crate::names::Unknown| format!("is {unknown}"))
+            }
+
+            fn show(&self) -> toml::Value {
+                toml::Value::from(self.as_str())
+            }
+        }
     };
 }
 

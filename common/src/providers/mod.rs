@@ -1,0 +1,128 @@
+//! Providers: one file each, with its settings, how it proves who calls, how its bodies are read, and at the top the
+//! table from its event names to ours.
+//!
+//! # Adding a provider
+//! One new file, its samples in `samples/NAME/EVENT.http`, and its two lines here: `mod name;` and `&name::Name` in
+//! [`ALL`]. Everything in it is synchronous, does no I/O and takes the time from the envelope, since `verify` runs in
+//! ingress and `parse` in the worker. The test over all samples does the rest.
+
+mod brevo;
+mod json;
+mod notifiedby;
+mod postmark;
+mod sentinmail;
+
+#[cfg(test)]
+mod samples;
+
+use std::fmt::Debug;
+
+use secrecy::SecretString;
+
+use crate::{envelope::Envelope, event::Draft, queue::Priority};
+
+/// Every provider, by name in alphabetical order.
+pub const ALL: &[&dyn Provider] = &[&brevo::Brevo, &notifiedby::NotifiedBy, &postmark::Postmark, &sentinmail::SentinMail];
+
+/// The provider called `name`.
+pub fn find(name: &str) -> Option<&'static dyn Provider> {
+    ALL.iter().copied().find(|provider| provider.name() == name)
+}
+
+/// A kind of sender with a format of its own.
+pub trait Provider: Debug + Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// The headers, in lower case, that are kept with the envelope beside the content type and the user agent.
+    fn headers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether the provider signs its requests by a scheme of its own, which [`Provider::verify`] then checks.
+    fn signs(&self) -> bool {
+        false
+    }
+
+    /// Checks the provider's own signature over the raw bytes, in constant time. Called only where it [signs](Self::signs).
+    fn verify(&self, _request: &Request<'_>, _keys: &Keys) -> Result<(), Rejected> {
+        Err(Rejected)
+    }
+
+    /// A cheap look at the bytes: does this body only tell of deliveries, opens and clicks? In doubt, urgent.
+    fn priority(&self, body: &[u8]) -> Priority;
+
+    /// The status codes by which it is refused without losing its events.
+    fn refusals(&self) -> Refusals {
+        Refusals::default()
+    }
+
+    /// Reads a body. The outer error is for a body that is no such thing at all; the inner ones are for single elements
+    /// of it, so that one bad element costs no other.
+    fn parse(&self, envelope: &Envelope) -> Result<Vec<Result<Draft, Malformed>>, Malformed>;
+
+    /// A sample that `optout send` and `optout demo` can post: `(name, content type, body)`, the best known first.
+    fn samples(&self) -> &'static [Sample];
+}
+
+/// What a signature may cover.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Headers by lower-case name.
+    pub header: &'a dyn Headers,
+    pub body: &'a [u8],
+    pub now: jiff::Timestamp,
+}
+
+/// Looks up a header by its lower-case name.
+pub trait Headers: Debug {
+    fn get(&self, name: &str) -> Option<&str>;
+}
+
+/// What a source's `auth = { kind = "signature", … }` holds.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    /// Shared secrets, all valid at once.
+    pub secrets: Vec<SecretString>,
+    /// Public keys, all valid at once.
+    pub public_keys: Vec<String>,
+    /// The URL as it is configured at the provider, where it is part of what is signed.
+    pub url: Option<String>,
+}
+
+/// The request does not prove that the provider sent it. Says nothing more, so that a caller learns nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the credentials are wrong or missing")]
+pub struct Rejected;
+
+/// A real request of a provider.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// The event's name, which is the file's name without `.http`.
+    pub name: &'static str,
+    /// The whole file: comment lines, header lines, an empty line, the body as it is posted.
+    pub text: &'static str,
+}
+
+/// Why a body, or an element of it, cannot be read. Goes into quarantine; never holds an address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+/// What a provider is answered when its request is not taken. A code that makes it give up would lose events
+/// (PROVIDERS: 403 ends Postmark's retries, any 5xx makes Brevo drop the event).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusals {
+    /// Wrong or missing credentials.
+    pub unauthorized: u16,
+    /// Overloaded, or the queue is away: must make the provider try again.
+    pub unavailable: u16,
+    /// The source is disabled.
+    pub disabled: u16,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self { unauthorized: 401, unavailable: 503, disabled: 404 }
+    }
+}
