@@ -14,6 +14,7 @@ pub mod http;
 pub mod ledger;
 pub mod lifecycle;
 mod names;
+pub mod ops;
 pub mod providers;
 pub mod queue;
 pub mod schedule;

@@ -85,7 +85,7 @@ pub struct Keys {
     /// Shared secrets, all valid at once.
     pub secrets: Vec<SecretString>,
     /// Public keys, all valid at once.
-    pub public_keys: Vec<String>,
+    pub public_keys: Vec<SecretString>,
     /// The URL as it is configured at the provider, where it is part of what is signed.
     pub url: Option<String>,
 }

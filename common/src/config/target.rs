@@ -1,0 +1,126 @@
+//! `[[targets]]`: what all kinds of target have in common. The rest of the table is read by the kind.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use toml::Value;
+
+use super::{NAME_RULE, is_name};
+use crate::{
+    event::Kind,
+    settings::{Section, Setting},
+};
+
+/// One configured downstream system.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub name: String,
+    pub kind: String,
+    /// The kinds of event that it is told of.
+    pub events: Filter,
+    /// A disabled target's deliveries are parked in the ledger and sent when it is enabled again.
+    pub enabled: bool,
+    /// Calls under way at a time, per worker.
+    pub slots: u16,
+    /// The most calls in a time, per worker; none for as many as the slots allow.
+    pub rate: Option<Rate>,
+    /// The deadline of one call, from connecting to the answer's end.
+    pub timeout: Duration,
+    /// Consecutive failures after which calls stop for a while.
+    pub breaker_after: u32,
+    /// The rest of the table.
+    pub settings: Section,
+}
+
+/// Which kinds of event a target is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    All,
+    Only(BTreeSet<Kind>),
+}
+
+/// At most `calls` in `per`, written `"1/1s"` or `"100/1m"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub calls: u32,
+    pub per: Duration,
+}
+
+impl Filter {
+    /// Whether events of this kind pass.
+    pub fn takes(&self, kind: Kind) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(kinds) => kinds.contains(&kind),
+        }
+    }
+}
+
+impl Target {
+    pub(super) fn read(mut section: Section) -> Option<Self> {
+        let name: Option<String> = section.required("name");
+        if name.as_deref().is_some_and(|name| !is_name(name)) {
+            section.mistake("name", NAME_RULE);
+        }
+        let kind = section.required("kind");
+        let events = section.required("events");
+        let enabled = section.or("enabled", true);
+        let slots = section.or("slots", 16);
+        if slots == 0 {
+            section.mistake("slots", "is 0, but at least 1 is needed; enabled = false stops a target");
+        }
+        let rate = section.optional("rate");
+        let timeout = section.or("timeout", Duration::from_secs(15));
+        let breaker_after = section.or("breaker_after", 10);
+        let target = Self {
+            name: name?,
+            kind: kind?,
+            events: events.unwrap_or(Filter::All),
+            enabled,
+            slots: slots.max(1),
+            rate,
+            timeout,
+            breaker_after,
+            settings: section,
+        };
+        Some(target)
+    }
+}
+
+impl Setting for Filter {
+    fn read(value: &Value) -> Result<Self, String> {
+        let names = Vec::<String>::read(value)?;
+        if names.is_empty() {
+            return Err("is an empty list; [\"*\"] stands for every kind".to_owned());
+        }
+        if names.iter().any(|name| name == "*") {
+            return Ok(Self::All);
+        }
+        let kinds = names.iter().map(|name| Kind::read(&Value::from(name.as_str())));
+        kinds.collect::<Result<_, _>>().map(Self::Only)
+    }
+
+    fn show(&self) -> Value {
+        match self {
+            Self::All => Value::Array(vec![Value::from("*")]),
+            Self::Only(kinds) => Value::Array(kinds.iter().map(|kind| Value::from(kind.as_str())).collect()),
+        }
+    }
+}
+
+impl Setting for Rate {
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = String::read(value)?;
+        let read = text.split_once('/').and_then(|(calls, per)| {
+            let calls = calls.trim().parse().ok().filter(|calls| *calls > 0)?;
+            let per = if per.starts_with(|c: char| c.is_ascii_digit()) { per.to_owned() } else { format!("1{per}") };
+            let per = Duration::read(&Value::from(per)).ok().filter(|per| !per.is_zero())?;
+            Some(Self { calls, per })
+        });
+        read.ok_or_else(|| format!("is {text:?}, but a rate such as \"1/s\" or \"100/1m\" is needed"))
+    }
+
+    fn show(&self) -> Value {
+        let per = self.per.show();
+        Value::String(format!("{}/{}", self.calls, per.as_str().unwrap_or_default()))
+    }
+}

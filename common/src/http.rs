@@ -1,0 +1,149 @@
+//! The HTTP server that ingress, api and the operations listener share, and how it says that something is wrong.
+//!
+//! axum's own `serve` has no deadline for headers and no bound on connections; both are what a slow or hostile client
+//! is held off with.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use serde_json::json;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tower::ServiceExt;
+use tracing::{debug, info, warn};
+
+use crate::lifecycle::Lifecycle;
+
+/// What a listener allows its clients.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long a client may take over its headers, also on a kept-alive connection between two requests' first bytes.
+    pub header_timeout: Duration,
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { header_timeout: Duration::from_secs(10), max_connections: 1024 }
+    }
+}
+
+/// Binds a listener; the error names the address.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// Serves `app` until the lifecycle stops, then lets the requests in hand finish.
+pub async fn serve(listener: TcpListener, app: Router, limits: Limits, lifecycle: Lifecycle) -> anyhow::Result<()> {
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "listening");
+    }
+    let connections = Arc::new(Semaphore::new(limits.max_connections));
+    loop {
+        // At the bound nothing is accepted: the kernel's backlog holds the rest back.
+        let permit = Arc::clone(&connections).acquire_owned();
+        let accepted = tokio::select! {
+            accepted = async { (permit.await, listener.accept().await) } => accepted,
+            () = lifecycle.stopping() => return Ok(()),
+        };
+        let (permit, stream) = match accepted {
+            (Ok(permit), Ok((stream, _))) => (permit, stream),
+            (_, Err(error)) => {
+                // Out of file handles, mostly: waiting lets connections end.
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            (Err(_), _) => return Ok(()),
+        };
+        let app = app.clone();
+        let connection_lifecycle = lifecycle.clone();
+        lifecycle.spawn_work(async move {
+            serve_connection(stream, app, limits, &connection_lifecycle).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn serve_connection(stream: TcpStream, app: Router, limits: Limits, lifecycle: &Lifecycle) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot turn off Nagle's algorithm");
+    }
+    let service = TowerToHyperService::new(app.map_request(|request: Request<Incoming>| request.map(Body::new)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = lifecycle.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended early");
+    }
+}
+
+/// An RFC 9457 problem: what every error answer of ingress and api is, where a seed document does not say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub status: StatusCode,
+    /// What is wrong with this very request, and what would be right.
+    pub detail: String,
+    pub retry_after: Option<Duration>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), retry_after: None }
+    }
+
+    #[must_use]
+    pub fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let body = json!({
+            "type": "about:blank",
+            "title": title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        let mut response = (self.status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        if let Some(pause) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from(pause.as_secs().max(1)));
+        }
+        response
+    }
+}
