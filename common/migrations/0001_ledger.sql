@@ -1,5 +1,5 @@
 -- The ledger. One text for PostgreSQL and SQLite; {bytes} is BYTEA or BLOB. Times are microseconds since 1970, UTC.
--- Ids are UUIDs as text. There are no foreign keys: rows are written in batches by many workers, and retention removes
+-- Ids are UUIDs as text, flags are 0 or 1. There are no foreign keys: rows are written in batches by many workers, and retention removes
 -- old payloads and attempts without touching what they belong to.
 
 -- Every accepted request, verbatim: the evidence.
@@ -31,7 +31,7 @@ CREATE TABLE events (
     occurred_at       BIGINT  NOT NULL,
     received_at       BIGINT  NOT NULL,
     recorded_at       BIGINT  NOT NULL,
-    time_assumed      BOOLEAN NOT NULL,
+    time_assumed      BIGINT  NOT NULL,
     reason            TEXT,
     origin            TEXT    NOT NULL,
     effect            TEXT    NOT NULL,
@@ -41,8 +41,8 @@ CREATE TABLE events (
     campaign_id       TEXT,
     metadata          TEXT    NOT NULL,
     fingerprint       BIGINT  NOT NULL,
-    -- true once the same identity came with another content: the first is kept
-    conflicting       BOOLEAN NOT NULL
+    -- 1 once the same identity came with another content: the first is kept
+    conflicting       BIGINT  NOT NULL
 );
 CREATE INDEX events_by_receipt ON events (received_at, id);
 CREATE INDEX events_by_contact ON events (contact, received_at, id);
@@ -55,7 +55,7 @@ CREATE TABLE registers (
     scope       TEXT    NOT NULL,
     source      TEXT    NOT NULL,
     lane        TEXT    NOT NULL,
-    suppressed  BOOLEAN NOT NULL,
+    suppressed  BIGINT  NOT NULL,
     occurred_at BIGINT  NOT NULL,
     event_id    TEXT    NOT NULL,
     kind        TEXT    NOT NULL,

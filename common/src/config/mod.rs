@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub use load::{Loaded, LoadError, environment};
-pub use source::{Credential, Source};
+pub use source::{AuthKind, Credential, Source};
 pub use target::{Filter, Rate, Target};
 
 /// Everything that is configured.

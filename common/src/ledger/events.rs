@@ -123,7 +123,7 @@ pub(super) fn event_of(row: &AnyRow) -> Result<Event> {
         scope: needed("scope")?,
         occurred_at: timestamp(row.try_get("occurred_at")?)?,
         received_at: timestamp(row.try_get("received_at")?)?,
-        time_assumed: row.try_get("time_assumed")?,
+        time_assumed: row.try_get::<i64, _>("time_assumed")? != 0,
         reason: text("reason")?,
         origin: parsed(&needed("origin")?)?,
         effect: parsed(&needed("effect")?)?,

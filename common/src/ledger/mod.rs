@@ -2,7 +2,7 @@
 //!
 //! One SQL text serves both wherever the dialects allow. What makes that possible: rows go in as one JSON parameter
 //! (`{rows}`: `jsonb_array_elements` or `json_each`, with the same `->>`), so a batch of any size is one prepared
-//! statement; times are whole numbers, ids are text. What differs is in [`Dialect`] and nowhere else.
+//! statement; times and flags are whole numbers, ids are text. What differs is in [`Dialect`] and nowhere else.
 //!
 //! Every write is a statement, or a transaction of a few, that may run twice with the same result.
 

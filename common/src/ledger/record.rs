@@ -78,10 +78,10 @@ impl Ledger {
                 rows.value->>'kind', rows.value->>'bounce_class', rows.value->>'channel', rows.value->>'contact',
                 rows.value->>'contact_raw', rows.value->>'scope', CAST(rows.value->>'occurred_at' AS BIGINT),
                 CAST(rows.value->>'received_at' AS BIGINT), CAST(rows.value->>'recorded_at' AS BIGINT),
-                CAST(rows.value->>'time_assumed' AS BOOLEAN), rows.value->>'reason', rows.value->>'origin',
+                CAST(rows.value->>'time_assumed' AS BIGINT), rows.value->>'reason', rows.value->>'origin',
                 rows.value->>'effect', rows.value->>'provider_event', rows.value->>'provider_event_id',
                 rows.value->>'message_id', rows.value->>'campaign_id', rows.value->>'metadata',
-                CAST(rows.value->>'fingerprint' AS BIGINT), FALSE
+                CAST(rows.value->>'fingerprint' AS BIGINT), 0
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO NOTHING";
         self.query(text).bind(rows(&values)).execute(&mut **transaction).await?;
@@ -129,7 +129,7 @@ impl Ledger {
         if conflicting.is_empty() {
             return Ok(());
         }
-        let text = "UPDATE events SET conflicting = TRUE FROM {rows} WHERE events.id = rows.value->>'id'";
+        let text = "UPDATE events SET conflicting = 1 FROM {rows} WHERE events.id = rows.value->>'id'";
         self.query(text).bind(rows(&conflicting)).execute(&mut **transaction).await?;
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Ledger {
             INSERT INTO registers (channel, contact, scope, source, lane, suppressed, occurred_at, event_id, kind,
                 reason, origin, updated_at)
             SELECT rows.value->>'channel', rows.value->>'contact', rows.value->>'scope', rows.value->>'source',
-                rows.value->>'lane', CAST(rows.value->>'suppressed' AS BOOLEAN),
+                rows.value->>'lane', CAST(rows.value->>'suppressed' AS BIGINT),
                 CAST(rows.value->>'occurred_at' AS BIGINT), rows.value->>'event_id', rows.value->>'kind',
                 rows.value->>'reason', rows.value->>'origin', CAST(rows.value->>'updated_at' AS BIGINT)
             FROM {rows} WHERE TRUE
@@ -159,7 +159,7 @@ impl Ledger {
                 suppressed = excluded.suppressed, occurred_at = excluded.occurred_at, event_id = excluded.event_id,
                 kind = excluded.kind, reason = excluded.reason, origin = excluded.origin, updated_at = excluded.updated_at
             WHERE excluded.occurred_at > registers.occurred_at
-                OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed AND NOT registers.suppressed)
+                OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed > registers.suppressed)
                 OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed = registers.suppressed
                     AND excluded.event_id > registers.event_id)";
         self.query(text).bind(rows(&values)).execute(&mut **transaction).await?;
@@ -261,7 +261,7 @@ impl Set<'_> {
     fn row(&self, now: i64) -> Value {
         let (contact, channel, scope, source, lane) = self.place;
         json!({ "contact": contact, "channel": channel, "scope": scope, "source": source, "lane": lane,
-            "suppressed": self.suppressed, "occurred_at": micros(self.event.occurred_at), "event_id": self.event.id,
+            "suppressed": i64::from(self.suppressed), "occurred_at": micros(self.event.occurred_at), "event_id": self.event.id,
             "kind": self.event.kind, "reason": self.event.reason, "origin": self.event.origin, "updated_at": now })
     }
 }
@@ -287,7 +287,7 @@ fn event_row(event: &Event, now: i64) -> Value {
         "kind": event.kind, "bounce_class": event.bounce_class, "channel": contact.map(|contact| contact.channel),
         "contact": contact.map(|contact| &contact.address), "contact_raw": contact.map(|contact| &contact.raw),
         "scope": event.scope, "occurred_at": micros(event.occurred_at), "received_at": micros(event.received_at),
-        "recorded_at": now, "time_assumed": event.time_assumed, "reason": event.reason, "origin": event.origin,
+        "recorded_at": now, "time_assumed": i64::from(event.time_assumed), "reason": event.reason, "origin": event.origin,
         "effect": event.effect, "provider_event": event.provider_event, "provider_event_id": event.provider_event_id,
         "message_id": event.message_id, "campaign_id": event.campaign_id, "metadata": text(&event.metadata),
         "fingerprint": event.fingerprint(),
