@@ -1,0 +1,63 @@
+//! An outlet: a configured target with what the deliver stage needs to treat it fairly.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use common::config::{self, Config, Filter};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+use crate::{
+    breaker::Breaker,
+    outbound::Outbound,
+    targets::{self, KINDS, Target},
+};
+
+/// A target, its slots, its rate and its breaker.
+pub struct Outlet {
+    pub name: String,
+    pub events: Filter,
+    pub enabled: bool,
+    pub slots: u16,
+    pub rate: Option<DefaultDirectRateLimiter>,
+    pub timeout: Duration,
+    pub breaker: Breaker,
+    pub target: Box<dyn Target>,
+}
+
+impl Outlet {
+    /// Messages in hand per queue: enough that a free slot never waits for the queue.
+    pub(crate) fn prefetch(&self) -> u16 {
+        let calls = u16::try_from(self.target.batch()).unwrap_or(u16::MAX).saturating_mul(self.slots);
+        calls.saturating_mul(2).clamp(16, 512)
+    }
+}
+
+/// Builds every target. What is wrong with its settings is noted where the configuration's other mistakes are.
+pub fn outlets(config: &Config) -> Vec<Arc<Outlet>> {
+    config.targets.iter().filter_map(|target| build(config, target)).map(Arc::new).collect()
+}
+
+fn build(config: &Config, target: &config::Target) -> Option<Outlet> {
+    let mut settings = target.settings.clone();
+    let Some(kind) = targets::find(&target.kind) else {
+        let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        settings.mistake("kind", format!("is {:?}; known are {}", target.kind, known.join(", ")));
+        return None;
+    };
+    let outbound = Outbound::new(&config.outbound.allow_networks, target.timeout);
+    let built = (kind.build)(&mut settings, &outbound);
+    settings.finish();
+    let rate = target.rate.or(kind.rate).and_then(|rate| {
+        let calls = NonZeroU32::new(rate.calls)?;
+        Some(Quota::with_period(rate.per / calls.get())?.allow_burst(calls))
+    });
+    Some(Outlet {
+        name: target.name.clone(),
+        events: target.events.clone(),
+        enabled: target.enabled,
+        slots: target.slots,
+        rate: rate.map(RateLimiter::direct),
+        timeout: target.timeout,
+        breaker: Breaker::new(target.breaker_after),
+        target: built?,
+    })
+}
