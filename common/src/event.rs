@@ -177,9 +177,9 @@ names! {
 
 fn effect(kind: Kind, class: Option<BounceClass>, undetermined: Undetermined) -> Effect {
     match (kind, class) {
-        (Kind::Unsubscribed | Kind::Complained | Kind::Suppressed, _) => Effect::Suppress,
+        (Kind::Unsubscribed | Kind::Complained | Kind::Suppressed, _)
+        | (Kind::Bounced, Some(BounceClass::Hard)) => Effect::Suppress,
         (Kind::Resubscribed, _) => Effect::Clear,
-        (Kind::Bounced, Some(BounceClass::Hard)) => Effect::Suppress,
         (Kind::Bounced, Some(BounceClass::Undetermined) | None) => match undetermined {
             Undetermined::Suppress => Effect::Suppress,
             Undetermined::Ignore => Effect::None,
@@ -232,7 +232,7 @@ impl Event {
 }
 
 /// A `UUIDv8` from a hash over `parts`: the same wherever and however often it is computed.
-pub fn derived_id<'a>(domain: &str, first: &str, parts: impl IntoIterator<Item = &'a str>) -> Uuid {
+pub fn derived_id<'a>(domain: &'a str, first: &'a str, parts: impl IntoIterator<Item = &'a str>) -> Uuid {
     let mut hash = Sha256::new();
     for part in [domain, first].into_iter().chain(parts) {
         hash.update((part.len() as u64).to_be_bytes());

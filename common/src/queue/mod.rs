@@ -74,7 +74,7 @@ impl fmt::Display for QueueName {
 impl FromStr for QueueName {
     type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
         if text == "poison" {
             return Ok(Self::Poison);
         }
