@@ -20,4 +20,5 @@ pub mod queue;
 pub mod schedule;
 pub mod settings;
 pub mod signature;
+pub mod startup;
 pub mod telemetry;
