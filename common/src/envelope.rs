@@ -113,9 +113,9 @@ mod tests {
 
         #[test]
         fn random_bytes_give_an_error_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0_usize..200) {
-            let _: Result<_, _> = decode(bytes.into());
+            drop(decode(bytes.into()));
             let whole = encode([&envelope(b"{}")]);
-            let _: Result<_, _> = decode(whole.slice(..cut.min(whole.len())));
+            drop(decode(whole.slice(..cut.min(whole.len()))));
         }
     }
 }

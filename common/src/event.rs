@@ -177,9 +177,9 @@ names! {
 
 fn effect(kind: Kind, class: Option<BounceClass>, undetermined: Undetermined) -> Effect {
     match (kind, class) {
-        (Kind::Unsubscribed | Kind::Complained | Kind::Suppressed, _) => Effect::Suppress,
+        (Kind::Unsubscribed | Kind::Complained | Kind::Suppressed, _)
+        | (Kind::Bounced, Some(BounceClass::Hard)) => Effect::Suppress,
         (Kind::Resubscribed, _) => Effect::Clear,
-        (Kind::Bounced, Some(BounceClass::Hard)) => Effect::Suppress,
         (Kind::Bounced, Some(BounceClass::Undetermined) | None) => match undetermined {
             Undetermined::Suppress => Effect::Suppress,
             Undetermined::Ignore => Effect::None,

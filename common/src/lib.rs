@@ -20,6 +20,7 @@ pub mod queue;
 pub mod schedule;
 pub mod settings;
 pub mod signature;
+pub mod startup;
 pub mod telemetry;
 
 /// The URL of a store that `scripts/test` started.

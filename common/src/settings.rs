@@ -151,6 +151,7 @@ impl Section {
     }
 
     /// The table under `key`; an empty one if it is not given.
+    #[must_use]
     pub fn section(&mut self, key: &str) -> Self {
         let given = match self.take(key) {
             None => Table::new(),

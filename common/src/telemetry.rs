@@ -1,9 +1,16 @@
 //! Logs and metrics: set up once per process. Neither ever holds an address, a body or a secret; they hold ids.
 
+use std::time::Duration;
+
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::config::{LogFormat, Telemetry};
+use crate::{
+    config::{LogFormat, Telemetry},
+    lifecycle::Lifecycle,
+};
+
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Seconds, from a fast commit to the compliance deadline of 48 hours.
 const BUCKETS: &[f64] = &[
@@ -20,6 +27,15 @@ impl Metrics {
         let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?;
         let handle = builder.install_recorder()?;
         Ok(Self(handle))
+    }
+
+    /// Makes room for new measurements until the process stops. Without it, what histograms are told is kept until
+    /// somebody scrapes, and where nobody does, for ever.
+    pub async fn keep_up(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
+        while tokio::time::timeout(UPKEEP, lifecycle.stopping()).await.is_err() {
+            self.0.run_upkeep();
+        }
+        Ok(())
     }
 
     /// The text that Prometheus scrapes.

@@ -22,7 +22,7 @@ pub struct Loaded {
 pub enum LoadError {
     #[error("the configuration file {} cannot be read", path.display())]
     Unreadable { path: PathBuf, #[source] source: std::io::Error },
-    #[error("the configuration is not TOML:\n{0}")]
+    #[error("the configuration is not TOML")]
     NotToml(#[from] toml::de::Error),
 }
 

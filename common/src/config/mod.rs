@@ -177,6 +177,11 @@ impl Ingress {
             read_timeout: section.or("read_timeout", Duration::from_secs(10)),
             max_connections: section.or("max_connections", 16_384),
         };
+        for (key, value) in [("max_in_flight", ingress.max_in_flight), ("max_connections", ingress.max_connections)] {
+            if !(1..=1_000_000).contains(&value) {
+                section.mistake(key, "is out of range: 1 to 1000000");
+            }
+        }
         if ingress.max_body == 0 || ingress.max_body > 64 << 20 {
             section.mistake("max_body", "is out of range: 1B to 64MiB, since a body travels in one queue message");
         }

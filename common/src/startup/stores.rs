@@ -1,0 +1,282 @@
+//! Stores that a process can start without: until the first connection stands they are away, just as they are when a
+//! broker goes down later. So a process is alive, answers (503) and shows what it lacks before RabbitMQ is there.
+
+use std::{
+    fmt::Display,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use secrecy::ExposeSecret;
+use tokio::{sync::SetOnce, time::timeout};
+use tracing::{info, warn};
+
+use crate::{
+    claims::{self, Claim, Claims, Wish},
+    config::Config,
+    lifecycle::Lifecycle,
+    queue::{self, Consumer, Depth, Message, Queue, QueueName},
+};
+
+/// How long a process waits for a store before it starts without it.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// How long every later attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// The queue, with `queues` declared. Comes back at once or within a second; what is not connected by then is away, and
+/// is tried for ever in the background.
+pub async fn queue(
+    config: &Config,
+    queues: Vec<QueueName>,
+    lifecycle: &Lifecycle,
+) -> Arc<dyn Queue> {
+    let (url, prefix, delays) = (
+        config.queue.url.clone(),
+        config.queue.prefix.clone(),
+        config.delays(),
+    );
+    let queues: Arc<[QueueName]> = queues.into();
+    let late: Arc<Late<dyn Queue>> = Arc::new(Late::new("queue"));
+    let attempt = move || {
+        let (url, prefix, delays, queues) = (
+            url.clone(),
+            prefix.clone(),
+            delays.clone(),
+            Arc::clone(&queues),
+        );
+        async move {
+            let queue = queue::connect(url.expose_secret(), &prefix, &delays).await?;
+            queue.declare(&queues).await?;
+            Ok::<_, queue::Error>(queue)
+        }
+    };
+    late.connect(attempt, lifecycle).await;
+    late
+}
+
+/// The claims store, on the same terms as [`queue`].
+pub async fn claims(config: &Config, lifecycle: &Lifecycle) -> Arc<dyn Claims> {
+    let (url, prefix) = (config.claims.url.clone(), config.claims.prefix.clone());
+    let late: Arc<Late<dyn Claims>> = Arc::new(Late::new("claims"));
+    let attempt = move || {
+        let (url, prefix) = (url.clone(), prefix.clone());
+        async move { claims::connect(url.expose_secret(), &prefix).await }
+    };
+    late.connect(attempt, lifecycle).await;
+    late
+}
+
+/// A store that may still be on its way.
+struct Late<T: ?Sized> {
+    name: &'static str,
+    store: SetOnce<Arc<T>>,
+    /// Why it is not there yet.
+    why: Mutex<String>,
+}
+
+impl<T: ?Sized + Send + Sync + 'static> Late<T> {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            store: SetOnce::new(),
+            why: Mutex::new("not connected yet".to_owned()),
+        }
+    }
+
+    /// Tries once, and from then on in the background.
+    async fn connect<A, F, E>(self: &Arc<Self>, attempt: A, lifecycle: &Lifecycle)
+    where
+        A: Fn() -> F + Send + 'static,
+        F: Future<Output = Result<Arc<T>, E>> + Send,
+        E: Display + Send,
+    {
+        if self.try_connect(attempt(), FIRST_ATTEMPT).await {
+            return;
+        }
+        let (late, stopping) = (Arc::clone(self), lifecycle.clone());
+        lifecycle.spawn_work(async move {
+            tokio::select! {
+                () = late.insist(attempt) => {}
+                () = stopping.stopping() => {}
+            }
+        });
+    }
+
+    async fn insist<F, E>(&self, attempt: impl Fn() -> F)
+    where
+        F: Future<Output = Result<Arc<T>, E>>,
+        E: Display,
+    {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(5))
+            .with_jitter()
+            .without_max_times();
+        for pause in pauses.build() {
+            tokio::time::sleep(pause).await;
+            if self.try_connect(attempt(), ATTEMPT).await {
+                return;
+            }
+        }
+    }
+
+    async fn try_connect<E: Display>(
+        &self,
+        attempt: impl Future<Output = Result<Arc<T>, E>>,
+        limit: Duration,
+    ) -> bool {
+        let why = match timeout(limit, attempt).await {
+            Ok(Ok(store)) => {
+                info!(store = self.name, "connected");
+                return self.store.set(store).is_ok();
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        let mut last = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        // A store that is away for an hour is one line, not a thousand.
+        if *last != why {
+            warn!(
+                store = self.name,
+                error = why,
+                "cannot connect; trying for ever"
+            );
+            *last = why;
+        }
+        false
+    }
+
+    fn get(&self) -> Result<&Arc<T>, Box<dyn std::error::Error + Send + Sync>> {
+        self.store.get().ok_or_else(|| {
+            self.why
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+                .into()
+        })
+    }
+}
+
+#[async_trait]
+impl Queue for Late<dyn Queue> {
+    async fn declare(&self, queues: &[QueueName]) -> queue::Result<()> {
+        self.get()
+            .map_err(queue::Error::Unavailable)?
+            .declare(queues)
+            .await
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> queue::Result<()> {
+        self.get()
+            .map_err(queue::Error::Unavailable)?
+            .publish(messages)
+            .await
+    }
+
+    async fn consume(&self, queue: &QueueName, prefetch: u16) -> queue::Result<Box<dyn Consumer>> {
+        self.get()
+            .map_err(queue::Error::Unavailable)?
+            .consume(queue, prefetch)
+            .await
+    }
+
+    async fn depth(&self, queue: &QueueName) -> queue::Result<Depth> {
+        self.get()
+            .map_err(queue::Error::Unavailable)?
+            .depth(queue)
+            .await
+    }
+
+    async fn ping(&self) -> queue::Result<()> {
+        self.get().map_err(queue::Error::Unavailable)?.ping().await
+    }
+}
+
+#[async_trait]
+impl Claims for Late<dyn Claims> {
+    async fn claim(&self, wishes: &[Wish]) -> claims::Result<Vec<Claim>> {
+        self.get().map_err(claims::Error)?.claim(wishes).await
+    }
+
+    async fn settle(&self, wishes: &[Wish]) -> claims::Result<()> {
+        self.get().map_err(claims::Error)?.settle(wishes).await
+    }
+
+    async fn release(&self, wishes: &[Wish]) -> claims::Result<()> {
+        self.get().map_err(claims::Error)?.release(wishes).await
+    }
+
+    async fn ping(&self) -> claims::Result<()> {
+        self.get().map_err(claims::Error)?.ping().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    struct Store;
+
+    #[async_trait]
+    impl Claims for Store {
+        async fn claim(&self, _: &[Wish]) -> claims::Result<Vec<Claim>> {
+            Ok(vec![])
+        }
+        async fn settle(&self, _: &[Wish]) -> claims::Result<()> {
+            Ok(())
+        }
+        async fn release(&self, _: &[Wish]) -> claims::Result<()> {
+            Ok(())
+        }
+        async fn ping(&self) -> claims::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_at_the_start_is_away_and_then_there() {
+        let lifecycle = Lifecycle::new();
+        let attempts = AtomicU32::new(0);
+        let late: Arc<Late<dyn Claims>> = Arc::new(Late::new("claims"));
+        let attempt = move || {
+            let attempt = attempts.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match attempt {
+                    0 | 1 => Err("connection refused"),
+                    _ => Ok(Arc::new(Store) as Arc<dyn Claims>),
+                }
+            }
+        };
+        late.connect(attempt, &lifecycle).await;
+        assert!(
+            late.ping()
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("connection refused")
+        );
+        late.store.wait().await;
+        assert!(late.ping().await.is_ok());
+        lifecycle.stop();
+        assert!(lifecycle.finish(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_asked_to_stop_does_not_wait_for_a_store() {
+        let lifecycle = Lifecycle::new();
+        let late: Arc<Late<dyn Claims>> = Arc::new(Late::new("claims"));
+        late.connect(
+            || async { Err::<Arc<dyn Claims>, _>("connection refused") },
+            &lifecycle,
+        )
+        .await;
+        lifecycle.stop();
+        assert!(lifecycle.finish(Duration::from_secs(5)).await);
+    }
+}
