@@ -90,6 +90,13 @@ impl From<sqlx::Error> for Error {
 impl Ledger {
     /// Connects to `postgres://…` or `sqlite:PATH` (made if it is not there), and applies what migrations are missing.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self> {
+        let ledger = Self::open(url, max_connections)?;
+        ledger.migrate().await?;
+        Ok(ledger)
+    }
+
+    /// A ledger that need not be there yet: it connects when it is first asked. Wants [`Ledger::migrate`].
+    pub fn open(url: &str, max_connections: u32) -> Result<Self> {
         install_default_drivers();
         let (dialect, url) = match url.strip_prefix("sqlite:") {
             Some(path) => (Dialect::Sqlite, sqlite_url(path)?),
@@ -108,11 +115,8 @@ impl Ledger {
                     Ok(())
                 })
             })
-            .connect(&url)
-            .await?;
-        let ledger = Self { pool, dialect };
-        ledger.migrate().await?;
-        Ok(ledger)
+            .connect_lazy(&url)?;
+        Ok(Self { pool, dialect })
     }
 
     /// Applies the migrations that are missing. Several processes may do so at once.
@@ -131,10 +135,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and has every migration that this program knows.
     pub async fn ping(&self) -> Result<()> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
+        let version: i64 = sqlx::query_scalar("SELECT MAX(version) FROM schema_version").fetch_one(&self.pool).await?;
+        if usize::try_from(version).is_ok_and(|version| version >= MIGRATIONS.len()) {
+            return Ok(());
+        }
+        let behind = format!("its schema has version {version}, {} is needed", MIGRATIONS.len());
+        Err(Error::Unavailable(sqlx::Error::Configuration(behind.into())))
     }
 
     /// Begins a transaction that will write. SQLite is told so at once: a transaction that turns to writing later can
