@@ -41,6 +41,9 @@ use crate::{
 /// A lease lasts this much longer than the longest attempt, for the recording.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
+/// A target ends by itself at its deadline, and then says what it had told already; this is for one that does not.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Deliveries for which leave is asked together.
 const BATCH: usize = 64;
 
@@ -165,7 +168,7 @@ async fn leave(
         calls.into_iter().map(|(permit, items)| (permit, items.into_iter().filter_map(decode).collect())).collect();
     let ids: Vec<_> = calls.iter().flat_map(|(_, items)| items.iter().map(|(_, delivery)| delivery.id)).collect();
     let lease = outlet.timeout + LEASE_MARGIN;
-    let leaves = until_done(lifecycle, "take", async || app.ledger.take(&ids, app.id, lease).await).await;
+    let leaves = until_done(lifecycle, "take", || app.ledger.take(&ids, app.id, lease)).await;
     let Some(leaves) = leaves else { return vec![] };
     fault::point("deliver.taken");
 
@@ -180,7 +183,7 @@ async fn leave(
                 Leave::Finished => item.ack(),
                 Leave::Unknown => {
                     error!(delivery.id = %delivery.id, "the ledger does not know a delivery; it is entered again");
-                    if until_done(lifecycle, "adopt", async || app.ledger.adopt(&delivery).await).await.is_some() {
+                    if until_done(lifecycle, "adopt", || app.ledger.adopt(&delivery)).await.is_some() {
                         tell(recorder, waiting(outlet, item, clock::now()));
                     }
                 }
@@ -217,7 +220,7 @@ async fn attempt(app: &App, outlet: &Outlet, call: Vec<InHand>, recorder: &Unbou
     let started_at = clock::now();
     let begun = Instant::now();
     let deliveries: Vec<_> = call.iter().map(|in_hand| in_hand.delivery.clone()).collect();
-    let mut answers = match tokio::time::timeout(outlet.timeout, outlet.target.deliver(&deliveries)).await {
+    let mut answers = match tokio::time::timeout(outlet.timeout + GRACE, outlet.target.deliver(&deliveries)).await {
         Ok(answers) => answers,
         Err(_) => vec![],
     };

@@ -35,7 +35,10 @@ use common::{
     queue::{Feed, Priority, Queue, QueueName},
     schedule::Schedule,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::{
+    SetOnce,
+    mpsc::{UnboundedReceiver, unbounded_channel},
+};
 use uuid::Uuid;
 
 pub use outlet::{Outlet, outlets};
@@ -54,6 +57,8 @@ pub struct App {
     pub schedule: Schedule,
     pub prefetch: u16,
     pub sweep_every: Duration,
+    /// Set once the queues are declared; no loop begins before.
+    prepared: SetOnce<()>,
 }
 
 impl App {
@@ -69,6 +74,7 @@ impl App {
             schedule: config.retry.clone(),
             prefetch: config.worker.prefetch,
             sweep_every: config.worker.sweep_every,
+            prepared: SetOnce::new(),
         }
     }
 
@@ -90,6 +96,7 @@ impl App {
 
 /// Starts all loops of a worker.
 pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
+    lifecycle.spawn_work(prepare(Arc::clone(app), lifecycle.clone()));
     for priority in Priority::ALL {
         let items = take(app, QueueName::Inbound(*priority), app.prefetch, lifecycle);
         let run = route::run(Arc::clone(app), *priority, items, lifecycle.clone());
@@ -105,8 +112,8 @@ pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
     }
     let poisoned = take(app, QueueName::Poison, 8, lifecycle);
     lifecycle.spawn("poison", poison::run(Arc::clone(app), poisoned, lifecycle.clone()));
-    lifecycle.spawn("sweep", declared(app, lifecycle, sweep::run(Arc::clone(app), lifecycle.clone())));
-    lifecycle.spawn("gauges", declared(app, lifecycle, sweep::gauges(Arc::clone(app), lifecycle.clone())));
+    lifecycle.spawn("sweep", prepared(app, lifecycle, sweep::run(Arc::clone(app), lifecycle.clone())));
+    lifecycle.spawn("gauges", prepared(app, lifecycle, sweep::gauges(Arc::clone(app), lifecycle.clone())));
 }
 
 /// Starts the loop that takes from one queue.
@@ -114,22 +121,31 @@ fn take(app: &Arc<App>, name: QueueName, prefetch: u16, lifecycle: &Lifecycle) -
     // Bounded by the prefetch: no more is in hand at a time.
     let (to, items) = unbounded_channel();
     let run = stage::run(Arc::clone(&app.queue), name.clone(), prefetch, lifecycle.clone(), to);
-    lifecycle.spawn(format!("take {name}"), declared(app, lifecycle, run));
+    lifecycle.spawn(format!("take {name}"), prepared(app, lifecycle, run));
     items
 }
 
-/// Runs a loop once all queues of the worker are there: a publish to one that is not would be refused.
-fn declared(
+/// Runs a loop once the worker is prepared.
+fn prepared(
     app: &Arc<App>,
     lifecycle: &Lifecycle,
     run: impl Future<Output = anyhow::Result<()>> + Send + 'static,
 ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
     let (app, lifecycle) = (Arc::clone(app), lifecycle.clone());
     async move {
-        let queues = app.queues();
-        match until_done(&lifecycle, "declare", async || app.queue.declare(&queues).await).await {
-            Some(()) => run.await,
-            None => Ok(()),
+        tokio::select! {
+            () = lifecycle.stopping() => return Ok(()),
+            _ = app.prepared.wait() => {}
         }
+        run.await
+    }
+}
+
+/// Declares the queues, however long the broker stays away; a publish to a queue that is not there would be refused.
+async fn prepare(app: Arc<App>, lifecycle: Lifecycle) {
+    let queues = app.queues();
+    let declared = until_done(&lifecycle, "declare", || app.queue.declare(&queues)).await;
+    if declared.is_some() && app.prepared.set(()).is_err() {
+        tracing::debug!("prepared already");
     }
 }

@@ -7,9 +7,12 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::{
     breaker::Breaker,
-    outbound::Outbound,
-    targets::{self, KINDS, Target},
+    outbound::{NoClient, Outbound},
+    targets::{self, KINDS, Setup, Target},
 };
+
+/// What a target's own `timeout` takes the place of.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A target, its slots, its rate and its breaker.
 pub struct Outlet {
@@ -32,30 +35,33 @@ impl Outlet {
 }
 
 /// Builds every target. What is wrong with its settings is noted where the configuration's other mistakes are.
-pub fn outlets(config: &Config) -> Vec<Arc<Outlet>> {
-    config.targets.iter().filter_map(|target| build(config, target)).map(Arc::new).collect()
+pub fn outlets(config: &Config) -> Result<Vec<Arc<Outlet>>, NoClient> {
+    let outbound = Outbound::new(config.outbound.allow_networks.clone(), DEFAULT_TIMEOUT)?;
+    Ok(config.targets.iter().filter_map(|target| build(target, &outbound)).map(Arc::new).collect())
 }
 
-fn build(config: &Config, target: &config::Target) -> Option<Outlet> {
+fn build(target: &config::Target, outbound: &Outbound) -> Option<Outlet> {
     let mut settings = target.settings.clone();
     let Some(kind) = targets::find(&target.kind) else {
         let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
         settings.mistake("kind", format!("is {:?}; known are {}", target.kind, known.join(", ")));
         return None;
     };
-    let outbound = Outbound::new(&config.outbound.allow_networks, target.timeout);
-    let built = (kind.build)(&mut settings, &outbound);
+    let rate = target.rate.or(kind.rate);
+    let events = target.events.kinds();
+    let setup = Setup { events: &events, rate, outbound: &outbound.with_timeout(target.timeout) };
+    let built = (kind.build)(&mut settings, &setup);
     settings.finish();
-    let rate = target.rate.or(kind.rate).and_then(|rate| {
+    let quota = rate.and_then(|rate| {
         let calls = NonZeroU32::new(rate.calls)?;
-        Some(Quota::with_period(rate.per / calls.get())?.allow_burst(calls))
+        Some(Quota::with_period(rate.pause())?.allow_burst(calls))
     });
     Some(Outlet {
         name: target.name.clone(),
         events: target.events.clone(),
         enabled: target.enabled,
         slots: target.slots,
-        rate: rate.map(RateLimiter::direct),
+        rate: quota.map(RateLimiter::direct),
         timeout: target.timeout,
         breaker: Breaker::new(target.breaker_after),
         target: built?,

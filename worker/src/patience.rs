@@ -11,11 +11,11 @@ use tracing::{info, warn};
 /// Does `step` until it works. None if the worker is told to stop before it does.
 ///
 /// The first failure of a row is logged, and its end.
-pub async fn until_done<T, E: Display>(
-    lifecycle: &Lifecycle,
-    what: &'static str,
-    mut step: impl AsyncFnMut() -> Result<T, E>,
-) -> Option<T> {
+pub async fn until_done<T, E, F>(lifecycle: &Lifecycle, what: &'static str, mut step: impl FnMut() -> F) -> Option<T>
+where
+    E: Display,
+    F: Future<Output = Result<T, E>>,
+{
     let mut pauses = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(5))

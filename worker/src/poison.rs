@@ -30,7 +30,7 @@ async fn show(app: &App, item: &Item, lifecycle: &Lifecycle) -> Option<()> {
         && let Ok(delivery) = Delivery::decode(item.body())
     {
         error!(delivery.id = %delivery.id, target_name = target, "a delivery keeps killing its worker; it is dead");
-        return until_done(lifecycle, "bury", async || app.ledger.bury(delivery.id, &why).await).await;
+        return until_done(lifecycle, "bury", || app.ledger.bury(delivery.id, &why)).await;
     }
     match envelope::decode(item.body().clone()) {
         Ok(envelopes) => {

@@ -46,15 +46,7 @@ pub async fn run(app: Arc<App>, mut from: UnboundedReceiver<Verdict>, lifecycle:
 async fn record(app: &App, verdicts: &[Verdict], lifecycle: &Lifecycle) -> Option<()> {
     let finished: Vec<_> = verdicts.iter().filter_map(|verdict| verdict.finished.clone()).collect();
     if !finished.is_empty() {
-        until_done(lifecycle, "finish", async || match app.ledger.finish(&finished).await {
-            Err(ledger::Error::Refused(error)) => {
-                // Cannot be: every value here is ours or made storable. If it is, better loud than in a ring for ever.
-                error!(%error, "the ledger refuses the record of attempts");
-                Ok(())
-            }
-            answered => answered,
-        })
-        .await?;
+        until_done(lifecycle, "finish", || finish(app, &finished)).await?;
     }
     fault::point("deliver.recorded");
     let again: Vec<_> = verdicts
@@ -65,8 +57,19 @@ async fn record(app: &App, verdicts: &[Verdict], lifecycle: &Lifecycle) -> Optio
         })
         .collect();
     if !again.is_empty() {
-        until_done(lifecycle, "publish", async || app.queue.publish(again.clone()).await).await?;
+        until_done(lifecycle, "publish", || app.queue.publish(again.clone())).await?;
     }
     fault::point("deliver.published");
     Some(())
+}
+
+async fn finish(app: &App, finished: &[Finished]) -> ledger::Result<()> {
+    match app.ledger.finish(finished).await {
+        Err(ledger::Error::Refused(error)) => {
+            // Cannot be: every value here is ours or made storable. If it is, better loud than in a ring for ever.
+            error!(%error, "the ledger refuses the record of attempts");
+            Ok(())
+        }
+        answered => answered,
+    }
 }

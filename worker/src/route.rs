@@ -113,14 +113,16 @@ async fn record_all(app: &App, parsed: &[Parsed<'_>], lifecycle: &Lifecycle) -> 
 
 async fn record(app: &App, parsed: &[Parsed<'_>], lifecycle: &Lifecycle) -> Option<Result<(), ledger::Error>> {
     let wishes: Vec<_> = parsed.iter().flat_map(|parsed| &parsed.events).map(wish).collect();
-    let claims = until_done(lifecycle, "claim", async || app.claims.claim(&wishes).await).await?;
+    let claims = until_done(lifecycle, "claim", || app.claims.claim(&wishes)).await?;
     fault::point("route.claimed");
 
     let mut claims = claims.into_iter();
     let entries: Vec<_> = parsed.iter().map(|parsed| entry(app, parsed, &mut claims)).collect();
-    let recorded = until_done(lifecycle, "record", async || match app.ledger.record(&entries).await {
-        Err(ledger::Error::Unavailable(error)) => Err(error),
-        answered => Ok(answered),
+    let recorded = until_done(lifecycle, "record", || async {
+        match app.ledger.record(&entries).await {
+            Err(ledger::Error::Unavailable(error)) => Err(error),
+            answered => Ok(answered),
+        }
     });
     let recorded = match recorded.await? {
         Ok(recorded) => recorded,
@@ -130,9 +132,9 @@ async fn record(app: &App, parsed: &[Parsed<'_>], lifecycle: &Lifecycle) -> Opti
     count(&entries, &recorded);
 
     let (deliveries, settled) = consequences(&entries, &recorded);
-    until_done(lifecycle, "publish", async || app.queue.publish(deliveries.clone()).await).await?;
+    until_done(lifecycle, "publish", || app.queue.publish(deliveries.clone())).await?;
     fault::point("route.published");
-    until_done(lifecycle, "settle", async || app.claims.settle(&settled).await).await?;
+    until_done(lifecycle, "settle", || app.claims.settle(&settled)).await?;
     fault::point("route.settled");
     Some(Ok(()))
 }
@@ -200,7 +202,7 @@ async fn split(app: &App, priority: Priority, envelopes: &[Envelope], lifecycle:
         delay: std::time::Duration::ZERO,
     };
     let messages: Vec<_> = envelopes.iter().map(alone).collect();
-    until_done(lifecycle, "publish", async || app.queue.publish(messages.clone()).await).await
+    until_done(lifecycle, "publish", || app.queue.publish(messages.clone())).await
 }
 
 /// Keeps bytes that are no message of ours, under an id that is the same however often they come.
@@ -215,7 +217,7 @@ pub(crate) async fn undecodable(app: &App, item: &Item, error: &envelope::Decode
 
 /// Puts a whole envelope into quarantine.
 pub(crate) async fn quarantine(app: &App, envelope: &Envelope, provider: &str, reason: &str, lifecycle: &Lifecycle) -> Option<()> {
-    until_done(lifecycle, "quarantine", async || app.ledger.quarantine(envelope, provider, reason).await).await
+    until_done(lifecycle, "quarantine", || app.ledger.quarantine(envelope, provider, reason)).await
 }
 
 fn count(entries: &[Entry<'_>], recorded: &[Recorded]) {

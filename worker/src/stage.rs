@@ -73,7 +73,7 @@ pub async fn run(
     to: UnboundedSender<Item>,
 ) -> anyhow::Result<()> {
     loop {
-        let consumer = until_done(&lifecycle, "consume", async || {
+        let consumer = until_done(&lifecycle, "consume", || async {
             queue.declare(std::slice::from_ref(&name)).await?;
             queue.consume(&name, prefetch).await
         });

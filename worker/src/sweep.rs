@@ -28,7 +28,7 @@ const GAUGES_EVERY: Duration = Duration::from_secs(5);
 pub async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     loop {
         for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
-            if until_done(&lifecycle, "sweep", async || sweep(&app, outlet).await).await.is_none() {
+            if until_done(&lifecycle, "sweep", || sweep(&app, outlet)).await.is_none() {
                 return Ok(());
             }
         }
