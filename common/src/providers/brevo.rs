@@ -178,7 +178,7 @@ mod tests {
         format!("{{\"event\":\"{name}\",\"email\":\"a@b.example\",\"ts_event\":1604933737}}")
     }
 
-    // rows: BR-14 (what a real Brevo webhook has beside the address is borne)
+    // rows: BR-14
     #[test]
     fn an_unsubscribe_is_global_whichever_of_the_two_webhooks_tells_of_it() {
         for name in ["unsubscribed", "marketing-unsubscribe"] {

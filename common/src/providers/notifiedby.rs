@@ -57,7 +57,7 @@ mod tests {
         providers::sample::reading::{changes, envelope, event, malformed, parse, sample},
     };
 
-    // rows: NB-2 to NB-6, NB-12
+    // rows: NB-2, NB-3, NB-4, NB-5, NB-6, NB-12
     #[test]
     fn the_sample_of_the_page_suppresses_the_address_everywhere() {
         let event = event(&NotifiedBy, sample(&NotifiedBy, "unsubscribed").body());

@@ -238,7 +238,7 @@ mod tests {
         with(body("subscription-change-unsubscribe"), key, value)
     }
 
-    // rows: PM-2, PM-5 to PM-12, PM-18 to PM-21, PM-32
+    // rows: PM-2, PM-5, PM-6, PM-7, PM-8, PM-9, PM-10, PM-11, PM-12, PM-18, PM-19, PM-20, PM-21, PM-32
     #[test]
     fn both_examples_of_the_page_are_hard_bounces_of_their_streams() {
         let first = of("subscription-change");

@@ -136,7 +136,7 @@ fn every_sample_file_is_registered_and_has_its_snapshot() {
     }
 }
 
-// rows: NB-2, SM-12 to SM-18, PM-21, PM-32, BR-15, TK-4, TK-31, SM-23 (the pages' payloads are there, byte for byte)
+// rows: NB-2, SM-12, SM-13, SM-14, SM-15, SM-16, SM-17, SM-18, SM-23, PM-21, PM-32, BR-15, TK-31
 #[test]
 fn the_payloads_of_the_pages_are_kept_byte_for_byte() {
     for (file, hash) in SEEDS {
@@ -177,7 +177,7 @@ fn every_sample_is_read_as_its_snapshot_says() {
     }
 }
 
-// rows: PM-30 (2.5: 403 ends Postmark's retries); 2.13: Brevo drops an event on any code but 429
+// rows: PM-30
 #[test]
 fn no_refusal_makes_a_provider_drop_what_it_should_send_again() {
     let refusals = |name: &str| super::find(name).unwrap().refusals();

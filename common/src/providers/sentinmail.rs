@@ -93,7 +93,7 @@ mod tests {
         body.replace(from, to)
     }
 
-    // rows: SM-7, SM-12 to SM-18
+    // rows: SM-7, SM-12, SM-13, SM-14, SM-15, SM-16, SM-17, SM-18
     #[test]
     fn the_sample_of_the_page_is_an_open() {
         let event = event(&SentinMail, sample(&SentinMail, "opened").body());
@@ -113,7 +113,7 @@ mod tests {
         assert!(event.changes().is_empty());
     }
 
-    // rows: SM-5 to SM-10, SM-21, SM-28, SM-29
+    // rows: SM-5, SM-6, SM-7, SM-8, SM-9, SM-10, SM-21, SM-28, SM-29
     #[test]
     fn an_unsubscribe_and_a_bounce_suppress_and_nothing_else_does() {
         let of = |name: &str| event(&SentinMail, &changed("\"opened\"", &format!("\"{name}\"")));
