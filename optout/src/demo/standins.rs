@@ -18,6 +18,7 @@ use common::{
     lifecycle::Lifecycle,
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::{API_KEY, Ports};
@@ -115,7 +116,7 @@ async fn users(folder: &Path, config: &Config) -> anyhow::Result<()> {
         .await?;
     for source in &config.sources {
         let Some(sample) = source.provider.samples().first() else { continue };
-        let envelope = sample.envelope(&source.name)?;
+        let envelope = sample.envelope(Uuid::nil(), &source.name, &[]);
         for draft in source.provider.parse(&envelope)?.into_iter().flatten() {
             if let Some(contact) = draft.contact {
                 let insert = sqlx::query("INSERT OR IGNORE INTO users (email) VALUES ($1)").bind(contact.address);

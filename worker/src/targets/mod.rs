@@ -20,10 +20,9 @@ mod template;
 mod ticket;
 mod zendesk;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use common::{
+    config::Rate,
     delivery::{Answer, Delivery},
     event,
     settings::Section,
@@ -82,20 +81,6 @@ pub struct Setup<'a> {
     pub rate: Option<Rate>,
     /// The way out, with the target's own time limit.
     pub outbound: &'a Outbound,
-}
-
-/// At most `calls` in `per`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    pub calls: u32,
-    pub per: Duration,
-}
-
-impl Rate {
-    /// The pause between two calls that keeps to the rate.
-    pub fn pause(self) -> Duration {
-        self.per / self.calls.max(1)
-    }
 }
 
 /// The kind called `name`.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::{
+    config::Rate,
     delivery::{Answer, Delivery, Outcome},
     event::derived_id,
     settings::Section,
@@ -28,7 +29,7 @@ use tokio::{
 use url::Url;
 use uuid::Uuid;
 
-use super::{Kind, Rate, Setup, Target};
+use super::{Kind, Setup, Target};
 use crate::outbound::Outbound;
 
 pub(super) const KIND: Kind = Kind {
