@@ -30,7 +30,8 @@ pub(crate) async fn start(process: Process, config: &Config, outlets: Result<Vec
     let door = http::bind(config.ingress.bind).await?;
     let desk = http::bind(config.api.bind).await?;
     let ledger = startup::ledger(config, lifecycle).await.context("cannot open the ledger")?;
-    let queue = startup::queue(config, ingress::queues(), lifecycle).await;
+    let queues = ingress::queues().into_iter().chain(api::queues(config)).collect();
+    let queue = startup::queue(config, queues, lifecycle).await;
     let claims = startup::claims(config, lifecycle).await;
     let ops = process.ops().queue(Arc::clone(&queue)).claims(Arc::clone(&claims)).ledger(ledger.clone());
     process.watch(config.ingress.ops_bind, ops).await?;

@@ -48,7 +48,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const BATCH: usize = 64;
 
 /// The three queues of a target, the ones that must not wait first.
-pub struct Feeds {
+pub(crate) struct Feeds {
     pub urgent: UnboundedReceiver<Item>,
     pub retried: UnboundedReceiver<Item>,
     pub bulk: UnboundedReceiver<Item>,
@@ -73,7 +73,7 @@ impl Feeds {
 }
 
 /// Delivers to one target until its feeds end.
-pub async fn run(
+pub(crate) async fn run(
     app: Arc<App>,
     outlet: Arc<Outlet>,
     mut feeds: Feeds,

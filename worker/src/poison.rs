@@ -15,7 +15,7 @@ use tracing::error;
 use crate::{App, patience::until_done, route, stage::Item};
 
 /// Shows what is parked, until the stage that feeds it ends.
-pub async fn run(app: Arc<App>, mut from: UnboundedReceiver<Item>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub(crate) async fn run(app: Arc<App>, mut from: UnboundedReceiver<Item>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     while let Some(item) = from.recv().await {
         if show(&app, &item, &lifecycle).await.is_some() {
             item.ack();

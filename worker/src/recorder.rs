@@ -15,7 +15,7 @@ const BATCH: usize = 256;
 
 /// What is to be done about a delivery's message.
 #[derive(Debug)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     pub item: Item,
     pub target: String,
     /// The attempt to record; None if none was made.
@@ -24,14 +24,14 @@ pub struct Verdict {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     Done,
     /// The message comes back at that time.
     Again { until: Timestamp },
 }
 
 /// Records until every deliver loop and every attempt has ended.
-pub async fn run(app: Arc<App>, mut from: UnboundedReceiver<Verdict>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub(crate) async fn run(app: Arc<App>, mut from: UnboundedReceiver<Verdict>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let mut verdicts = Vec::with_capacity(BATCH);
     while from.recv_many(&mut verdicts, BATCH).await > 0 {
         // None means stopping while a store is away: the items are dropped, and the leases tell how far they got.

@@ -35,7 +35,7 @@ const BATCH: usize = 64;
 const SPLIT_AFTER: u32 = 3;
 
 /// Routes what comes, until the stage that feeds it ends.
-pub async fn run(app: Arc<App>, priority: Priority, mut from: UnboundedReceiver<Item>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub(crate) async fn run(app: Arc<App>, priority: Priority, mut from: UnboundedReceiver<Item>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let mut items = Vec::with_capacity(BATCH);
     while from.recv_many(&mut items, BATCH).await > 0 {
         // None means that the worker is stopping: the items are dropped, and so go back to the queue.

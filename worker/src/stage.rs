@@ -26,7 +26,7 @@ const GULP: usize = 256;
 
 /// A message in hand.
 #[derive(Debug)]
-pub struct Item {
+pub(crate) struct Item {
     pub message: Received,
     settle: Option<UnboundedSender<Settled>>,
 }
@@ -39,12 +39,12 @@ enum Settled {
 
 impl Item {
     /// What it caused is confirmed: it may leave the queue.
-    pub fn ack(mut self) {
+    pub(crate) fn ack(mut self) {
         self.settle(Settled::Acknowledged(self.message.token));
     }
 
     /// The message's bytes.
-    pub fn body(&self) -> &Bytes {
+    pub(crate) fn body(&self) -> &Bytes {
         &self.message.body
     }
 
@@ -65,7 +65,7 @@ impl Drop for Item {
 }
 
 /// Takes from `name`, at most `prefetch` in hand, and hands on to `to`, until the lifecycle stops and all is settled.
-pub async fn run(
+pub(crate) async fn run(
     queue: Arc<dyn Queue>,
     name: QueueName,
     prefetch: u16,

@@ -25,7 +25,7 @@ const BATCH: i64 = 500;
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
 /// Sweeps at start and then every so often.
-pub async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     loop {
         for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
             if until_done(&lifecycle, "sweep", || sweep(&app, outlet)).await.is_none() {
@@ -59,7 +59,7 @@ async fn sweep(app: &App, outlet: &Outlet) -> anyhow::Result<()> {
 }
 
 /// Keeps the gauges: queues, breakers, what waits for a person. A store that is away leaves them as they were.
-pub async fn gauges(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub(crate) async fn gauges(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     loop {
         for queue in app.queues() {
             let Ok(Depth { ready, oldest }) = app.queue.depth(&queue).await else { continue };

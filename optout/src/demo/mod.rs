@@ -47,15 +47,15 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let config = &loaded.config;
+    let (loaded, ports, config) = (&loaded, &ports, &loaded.config);
     startup::run(&config.telemetry, Threads::PerCore, Duration::from_secs(5), |process: Process| async move {
-        standins::start(folder.path(), &ports, config, &process.lifecycle).await?;
+        standins::start(folder.path(), ports, config, &process.lifecycle).await?;
         serve::start(process.clone(), config, Ok(outlets)).await?;
-        show(&loaded, &ports).await?;
+        show(loaded, ports).await?;
         if options.once {
             process.lifecycle.stop();
         } else {
-            report::invite(&ports);
+            report::invite(ports);
         }
         // The folder lives as long as what is served from it.
         let lifecycle = process.lifecycle.clone();
