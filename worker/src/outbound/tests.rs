@@ -119,7 +119,7 @@ async fn a_server_that_drips_is_cut_at_the_deadline() {
         .await
         .unwrap_err();
     assert!(
-        started.elapsed() < Duration::from_millis(900),
+        started.elapsed() < Duration::from_secs(5),
         "{:?}",
         started.elapsed()
     );

@@ -109,19 +109,38 @@ impl Target for Lines {
     }
 }
 
-/// Writes the lines and waits until they are on the disk. After an error the file is opened anew, which mends its end.
+/// Writes the lines and waits until they are on the disk. After an error the file is opened anew.
 fn append(path: &Path, open: &Mutex<Option<File>>, lines: &[Vec<u8>]) -> io::Result<()> {
     let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
     let mut file = match open.take() {
         Some(file) if is_at(&file, path) => file,
         _ => open_at(path)?,
     };
+    // Other workers write here too: one that is half way would look like a line cut short.
+    file.lock()?;
+    end_line(&mut file)?;
     for line in lines {
         file.write_all(line)?;
     }
+    file.unlock()?;
     sync(&file)?;
     *open = Some(file);
     Ok(())
+}
+
+/// Ends a line that a crash or a full disk cut short.
+fn end_line(file: &mut File) -> io::Result<()> {
+    if !file.metadata()?.is_file() || file.metadata()?.len() == 0 {
+        return Ok(());
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    if last == *b"\n" {
+        Ok(())
+    } else {
+        file.write_all(b"\n")
+    }
 }
 
 /// Whether the open file is still the one of that name: a rotation renames or removes it.
@@ -139,26 +158,11 @@ fn open_at(path: &Path) -> io::Result<File> {
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut file = match OpenOptions::new()
+    let file = OpenOptions::new()
         .append(true)
         .read(true)
         .create(true)
-        .open(path)
-    {
-        // Readable or not, a pipe or a device takes lines.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            OpenOptions::new().append(true).open(path)?
-        }
-        opened => opened?,
-    };
-    if file.metadata()?.is_file() && file.metadata()?.len() > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-        }
-    }
+        .open(path)?;
     // A new name is durable only when its folder is.
     File::open(folder)?.sync_all()?;
     Ok(file)

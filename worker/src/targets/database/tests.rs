@@ -245,6 +245,14 @@ async fn a_locked_row_is_given_up_at_the_deadline_here_and_on_the_server() {
             first.starts_with("retry: ") && started.elapsed() < Duration::from_secs(3),
             "{first}"
         );
+        // The server has let go of it too, though the row is still locked.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let waiting = if database.is("postgres") {
+            "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        } else {
+            "SELECT CAST(id AS CHAR) FROM information_schema.processlist WHERE db = database() AND state LIKE '%pdating%'"
+        };
+        assert_eq!(database.texts(waiting).await, [], "{}", database.url);
         lock.rollback().await.unwrap();
         assert_eq!(
             verdict(&deliver(&*target, &delivery(1)).await),

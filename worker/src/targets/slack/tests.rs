@@ -262,8 +262,8 @@ async fn after_a_refusal_for_now_the_rest_of_the_call_waits_too() {
 async fn a_call_ends_at_its_deadline_and_says_what_was_not_sent() {
     let server = slack().await;
     let url = format!("{}/services/T0/B0/s3cret", server.url);
-    let outbound = crate::targets::standin::outbound().with_timeout(Duration::from_millis(500));
-    let answers = quick(&url, Duration::from_millis(300), outbound)
+    let outbound = crate::targets::standin::outbound().with_timeout(Duration::from_millis(1500));
+    let answers = quick(&url, Duration::from_millis(900), outbound)
         .deliver(&(0..3).map(delivery).collect::<Vec<_>>())
         .await;
     let verdicts: Vec<_> = answers.iter().map(verdict).collect();
