@@ -1,1 +1,140 @@
-//! x
+//! The HTTP door: finds the source, verifies its credentials over the raw bytes, wraps the request in an envelope,
+//! publishes it, and answers 200 once the queue has confirmed it.
+//!
+//! It reads of a body only what the signature and the priority need, stores the bytes as they came, knows no target and
+//! touches no ledger. What is not confirmed in time is answered so that the provider sends it again.
+
+mod auth;
+mod body;
+mod gather;
+mod receive;
+mod refusal;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use axum::{Router, routing::any};
+use common::{
+    config::{self, Source},
+    http::{self, Limits},
+    lifecycle::Lifecycle,
+    queue::{Priority, Queue, QueueName},
+};
+use metrics::{Counter, Gauge, counter, gauge};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tracing::warn;
+
+pub use gather::Gatherer;
+
+/// What the door needs to answer.
+#[derive(Debug)]
+pub struct App {
+    /// By name.
+    pub doors: HashMap<String, Door>,
+    pub gatherer: Gatherer,
+    pub max_body: usize,
+    pub read_timeout: Duration,
+    hands: Arc<Semaphore>,
+    in_flight: Gauge,
+}
+
+/// One source's door.
+#[derive(Debug)]
+pub struct Door {
+    pub source: Source,
+    accepted: Counter,
+}
+
+/// The right to one of the requests that may be in hand at a time. It stays with an envelope until its publish has
+/// ended, also when its client has gone: so it bounds what the gatherer can hold.
+#[derive(Debug)]
+struct Hand {
+    _permit: OwnedSemaphorePermit,
+    in_flight: Gauge,
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        self.in_flight.decrement(1.0);
+    }
+}
+
+impl App {
+    pub fn new(settings: &config::Ingress, sources: &[Source], gatherer: Gatherer) -> Self {
+        let doors = sources
+            .iter()
+            .map(|source| (source.name.clone(), Door::new(source.clone())));
+        Self {
+            doors: doors.collect(),
+            gatherer,
+            max_body: settings.max_body,
+            read_timeout: settings.read_timeout,
+            hands: Arc::new(Semaphore::new(settings.max_in_flight)),
+            in_flight: gauge!("optout_ingress_in_flight"),
+        }
+    }
+
+    fn take_hand(&self) -> Option<Hand> {
+        let permit = Arc::clone(&self.hands).try_acquire_owned().ok()?;
+        self.in_flight.increment(1.0);
+        Some(Hand {
+            _permit: permit,
+            in_flight: self.in_flight.clone(),
+        })
+    }
+}
+
+impl Door {
+    fn new(source: Source) -> Self {
+        let provider = source.provider.name();
+        let accepted = counter!("optout_ingress_accepted_total", "source" => source.name.clone(), "provider" => provider);
+        Self { source, accepted }
+    }
+}
+
+/// The queues that the door publishes to, to be declared before it opens.
+pub fn queues() -> Vec<QueueName> {
+    Priority::ALL
+        .iter()
+        .copied()
+        .map(QueueName::Inbound)
+        .collect()
+}
+
+/// The paths of the door.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/webhooks/{source}", any(receive::webhook))
+        .route("/webhooks/{source}/", any(receive::webhook))
+        .fallback(receive::nothing_here)
+        .with_state(Arc::new(app))
+}
+
+/// Opens the door on `listener`: starts the gatherer and the accept loop, and returns.
+///
+/// They end in order by who holds whom: after the stop the accept loop lets go of the app, then each connection does as
+/// its last request is answered; the gatherer ends when nobody is left who could hand it anything. So what is in hand
+/// is still published.
+pub fn run(
+    listener: TcpListener,
+    settings: &config::Ingress,
+    sources: &[Source],
+    queue: Arc<dyn Queue>,
+    lifecycle: &Lifecycle,
+) {
+    if sources.is_empty() {
+        warn!("no [[sources]] are configured: every webhook is answered 404");
+    }
+    let gatherer = Gatherer::start(queue, settings, lifecycle);
+    let app = router(App::new(settings, sources, gatherer));
+    let limits = Limits {
+        header_timeout: settings.read_timeout,
+        max_connections: settings.max_connections,
+    };
+    lifecycle.spawn(
+        "ingress",
+        http::serve(listener, app, limits, lifecycle.clone()),
+    );
+}

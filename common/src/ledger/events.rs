@@ -76,6 +76,13 @@ impl Ledger {
         row.map(|row| event_of(&row)).transpose()
     }
 
+    /// How many envelopes were recorded, and how many duplicates were among their events.
+    pub async fn receipts(&self) -> Result<(i64, i64)> {
+        let text = "SELECT COUNT(*), CAST(COALESCE(SUM(duplicates), 0) AS BIGINT) FROM envelopes";
+        let row = self.query(text).fetch_one(&self.pool).await?;
+        Ok((row.try_get(0)?, row.try_get(1)?))
+    }
+
     /// One envelope, verbatim.
     pub async fn envelope(&self, id: Uuid) -> Result<Option<StoredEnvelope>> {
         let text = "

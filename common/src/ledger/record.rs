@@ -51,20 +51,35 @@ impl Ledger {
     /// Records the entries. The answers are in the order of the entries' events.
     pub async fn record(&self, entries: &[Entry<'_>]) -> Result<Vec<Recorded>> {
         let mut transaction = self.begin().await?;
-        self.insert_events(&mut transaction, entries).await?;
+        self.insert_events(&mut transaction, events(entries)).await?;
         let recorded = self.owners(&mut transaction, entries).await?;
         self.mark_conflicts(&mut transaction, entries, &recorded).await?;
-        self.set_registers(&mut transaction, owned(entries, &recorded)).await?;
-        self.insert_deliveries(&mut transaction, entries, &recorded).await?;
+        self.set_registers(&mut transaction, told(entries, &recorded).map(|(event, _)| event)).await?;
+        self.insert_deliveries(&mut transaction, told(entries, &recorded)).await?;
         self.insert_quarantine(&mut transaction, entries).await?;
         self.insert_envelopes(&mut transaction, entries, &recorded).await?;
         transaction.commit().await?;
         Ok(recorded)
     }
 
-    async fn insert_events(&self, transaction: &mut Transaction<'_, Any>, entries: &[Entry<'_>]) -> Result<()> {
+    /// Enters a delivery that only its message tells of, as after the ledger was restored from an older copy.
+    pub async fn adopt(&self, delivery: &Delivery) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        self.insert_events(&mut transaction, std::iter::once(&delivery.event)).await?;
+        self.set_registers(&mut transaction, std::iter::once(&delivery.event)).await?;
+        let told = [(delivery.target.clone(), State::Pending)];
+        self.insert_deliveries(&mut transaction, std::iter::once((&delivery.event, &told[..]))).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn insert_events<'a>(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        events: impl Iterator<Item = &'a Event>,
+    ) -> Result<()> {
         let now = micros(clock::now());
-        let mut values: Vec<_> = events(entries).map(|event| event_row(event, now)).collect();
+        let mut values: Vec<_> = events.map(|event| event_row(event, now)).collect();
         if values.is_empty() {
             return Ok(());
         }
@@ -166,17 +181,14 @@ impl Ledger {
         Ok(())
     }
 
-    async fn insert_deliveries(
+    async fn insert_deliveries<'a>(
         &self,
         transaction: &mut Transaction<'_, Any>,
-        entries: &[Entry<'_>],
-        recorded: &[Recorded],
+        told: impl Iterator<Item = (&'a Event, &'a [(String, State)])>,
     ) -> Result<()> {
         let now = micros(clock::now());
-        let told = entries.iter().flat_map(|entry| &entry.events).zip(recorded);
         let mut values: Vec<_> = told
-            .filter(|(_, recorded)| **recorded == Recorded::Owned)
-            .flat_map(|((event, targets), _)| {
+            .flat_map(|(event, targets)| {
                 targets.iter().map(|(target, state)| {
                     json!({ "id": Delivery::id_of(event.id, target), "event_id": event.id, "target": target,
                         "kind": event.kind, "state": state, "now": now })
@@ -237,8 +249,10 @@ fn events<'a>(entries: &'a [Entry<'a>]) -> impl Iterator<Item = &'a Event> {
     entries.iter().flat_map(|entry| entry.events.iter().map(|(event, _)| *event))
 }
 
-fn owned<'a>(entries: &'a [Entry<'a>], recorded: &'a [Recorded]) -> impl Iterator<Item = &'a Event> {
-    events(entries).zip(recorded).filter(|(_, recorded)| **recorded == Recorded::Owned).map(|(event, _)| event)
+/// The events that their entry owns, with who is told of them.
+fn told<'a>(entries: &'a [Entry<'a>], recorded: &'a [Recorded]) -> impl Iterator<Item = (&'a Event, &'a [(String, State)])> {
+    let events = entries.iter().flat_map(|entry| &entry.events).zip(recorded);
+    events.filter(|(_, recorded)| **recorded == Recorded::Owned).map(|((event, targets), _)| (*event, &targets[..]))
 }
 
 /// One register's new value.

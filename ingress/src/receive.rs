@@ -1,0 +1,97 @@
+//! One webhook, from the request to the answer: who, may it, read, prove, wrap, publish, answer.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Request, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use common::{clock, config::Source, envelope::Envelope};
+use jiff::Timestamp;
+use tracing::debug;
+use uuid::Uuid;
+
+use crate::{App, Door, auth, body, refusal::Refusal};
+
+/// `/webhooks/{source}`.
+pub(crate) async fn webhook(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let Some(door) = name.ok().and_then(|Path(name)| app.doors.get(&name)) else {
+        return Refusal::Unknown.answer(None);
+    };
+    match *request.method() {
+        // Providers probe before they save a URL, Mandrill even before it shows its key.
+        Method::GET | Method::HEAD => StatusCode::OK.into_response(),
+        Method::POST => match receive(&app, door, request).await {
+            Ok(id) => received(id),
+            Err(refusal) => refusal.answer(Some(door)),
+        },
+        _ => Refusal::Method.answer(Some(door)),
+    }
+}
+
+/// Every other path.
+pub(crate) async fn nothing_here() -> Response {
+    Refusal::Unknown.answer(None)
+}
+
+async fn receive(app: &App, door: &Door, request: Request) -> Result<Uuid, Refusal> {
+    let source = &door.source;
+    if !source.enabled {
+        return Err(Refusal::Disabled);
+    }
+    let hand = app.take_hand().ok_or(Refusal::Busy)?;
+    let (head, body) = request.into_parts();
+    auth::check_head(&source.credentials, &head).map_err(|_| Refusal::Unauthorized)?;
+    let body = body::read(body, app.max_body, app.read_timeout).await?;
+    let now = clock::now();
+    auth::check_body(source, &head.headers, &body, now).map_err(|_| Refusal::Unauthorized)?;
+
+    let envelope = wrap(source, &head.headers, body, now);
+    let (id, priority) = (envelope.id, source.provider.priority(&envelope.body));
+    // From here on it is published even if this client goes away. What is answered "not stored" may have been stored
+    // all the same, its confirmation late or lost: then the provider's repeat is a duplicate, which has no effect.
+    app.gatherer
+        .publish(priority, envelope, hand)
+        .await
+        .map_err(|_| Refusal::NotStored)?;
+    door.accepted.increment(1);
+    debug!(source = source.name, provider = source.provider.name(), envelope.id = %id, %priority, "webhook accepted");
+    Ok(id)
+}
+
+fn wrap(source: &Source, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Envelope {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let wanted = source
+        .provider
+        .headers()
+        .iter()
+        .copied()
+        .chain(["user-agent"]);
+    let kept = wanted
+        .filter(|name| !auth::is_secret(&source.credentials, name))
+        .flat_map(|name| {
+            headers
+                .get_all(name)
+                .iter()
+                .map(move |value| (name.to_owned(), text(value)))
+        });
+    Envelope {
+        id: Uuid::now_v7(),
+        source: source.name.clone(),
+        received_at: now,
+        content_type: headers.get(header::CONTENT_TYPE).map(text),
+        headers: kept.collect(),
+        body,
+    }
+}
+
+fn received(id: Uuid) -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (json, format!(r#"{{"received":true,"id":"{id}"}}"#)).into_response()
+}
