@@ -60,7 +60,7 @@ fn build(target: &config::Target, outbound: &Outbound) -> Option<Outlet> {
         name: target.name.clone(),
         events: target.events.clone(),
         enabled: target.enabled,
-        slots: target.slots,
+        slots: target.slots.min(built.slots()),
         rate: quota.map(RateLimiter::direct),
         timeout: target.timeout,
         breaker: Breaker::new(target.breaker_after),

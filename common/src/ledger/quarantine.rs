@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::{Any, Row, Transaction};
+use sqlx::{Any, Row, Transaction, any::AnyRow};
 use uuid::Uuid;
 
 use super::{Ledger, Page, Result, Unreadable, micros, page::Cursor, parsed, rows, timestamp};
@@ -39,6 +39,8 @@ pub struct Quarantined {
     pub retried_at: Option<Timestamp>,
 }
 
+const COLUMNS: &str = "id, envelope_id, source, element, reason, state, created_at, retried_at";
+
 impl Ledger {
     /// Puts a whole envelope into quarantine, outside of the usual recording.
     pub async fn quarantine(&self, envelope: &Envelope, provider: &str, reason: &str) -> Result<()> {
@@ -66,28 +68,27 @@ impl Ledger {
     /// Lists what is in quarantine, newest first.
     pub async fn quarantined(&self, filter: &HeldFilter, limit: usize, cursor: Option<&str>) -> Result<Page<Quarantined>> {
         let after = Cursor::read(cursor)?;
-        let text = "
-            SELECT id, envelope_id, source, element, reason, state, created_at, retried_at FROM quarantine
+        let text = format!(
+            "SELECT {COLUMNS} FROM quarantine
             WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR source = $2)
                 AND (created_at < $3 OR (created_at = $3 AND id < $4))
-            ORDER BY created_at DESC, id DESC LIMIT $5";
-        let query = self.query(text).bind(filter.state.map(|state| state.to_string())).bind(filter.source.clone());
+            ORDER BY created_at DESC, id DESC LIMIT $5"
+        );
+        let query = self.query(&text).bind(filter.state.map(|state| state.to_string())).bind(filter.source.clone());
         let query = query.bind(after.at).bind(after.id).bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let found = query.fetch_all(&self.pool).await?;
         let found = found.iter().map(|row| {
-            let entry = Quarantined {
-                id: parsed(&row.try_get::<String, _>(0)?)?,
-                envelope_id: parsed(&row.try_get::<String, _>(1)?)?,
-                source: row.try_get(2)?,
-                element: row.try_get(3)?,
-                reason: row.try_get(4)?,
-                state: parsed(&row.try_get::<String, _>(5)?)?,
-                created_at: timestamp(row.try_get(6)?)?,
-                retried_at: row.try_get::<Option<i64>, _>(7)?.map(timestamp).transpose()?,
-            };
+            let entry = listed(row)?;
             Ok((Cursor { at: micros(entry.created_at), id: entry.id.to_string() }, entry))
         });
         Ok(Page::of(found.collect::<Result<_>>()?, limit))
+    }
+
+    /// One entry.
+    pub async fn quarantine_entry(&self, id: Uuid) -> Result<Option<Quarantined>> {
+        let text = format!("SELECT {COLUMNS} FROM quarantine WHERE id = $1");
+        let row = self.query(&text).bind(id.to_string()).fetch_optional(&self.pool).await?;
+        row.map(|row| listed(&row)).transpose()
     }
 
     /// The envelope of a quarantine entry, to be published again; the entry is marked first. If it still cannot be
@@ -120,5 +121,18 @@ pub(super) fn row(envelope: &Envelope, unreadable: &Unreadable, now: i64) -> Val
         "id": derived_id("quarantine", &envelope.id.to_string(), [element.as_str()]), "envelope_id": envelope.id,
         "source": envelope.source, "element": unreadable.element, "reason": unreadable.reason.replace('\0', "\u{fffd}"),
         "created_at": now,
+    })
+}
+
+fn listed(row: &AnyRow) -> Result<Quarantined> {
+    Ok(Quarantined {
+        id: parsed(&row.try_get::<String, _>(0)?)?,
+        envelope_id: parsed(&row.try_get::<String, _>(1)?)?,
+        source: row.try_get(2)?,
+        element: row.try_get(3)?,
+        reason: row.try_get(4)?,
+        state: parsed(&row.try_get::<String, _>(5)?)?,
+        created_at: timestamp(row.try_get(6)?)?,
+        retried_at: row.try_get::<Option<i64>, _>(7)?.map(timestamp).transpose()?,
     })
 }
