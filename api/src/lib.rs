@@ -1,1 +1,181 @@
-//! x
+//! What reads and writes the ledger on request: the check before a send, and what people want to see and to mend.
+//!
+//! A process of its own, since it is internal while ingress faces the internet. Every path but the unknown ones wants a
+//! key; the role that it wants stands beside the path in [`router`]. Whatever goes wrong is an RFC 9457 problem.
+
+mod auth;
+mod check;
+mod deliveries;
+mod error;
+mod events;
+mod evidence;
+mod quarantine;
+mod query;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request},
+    http::{HeaderValue, header},
+    middleware::{Next, from_fn, from_fn_with_state, map_response},
+    response::Response,
+    routing::{MethodRouter, get, post},
+};
+use bytes::Bytes;
+use common::{
+    config::{ApiKey, Config, Role},
+    http::{self, Limits},
+    ledger::Ledger,
+    lifecycle::Lifecycle,
+    queue::{Feed, Message, Priority, Queue, QueueName},
+};
+use metrics::{counter, histogram};
+use tokio::net::TcpListener;
+use tracing::warn;
+
+pub use error::Error;
+
+/// What the api needs to answer.
+pub struct App {
+    pub ledger: Ledger,
+    pub queue: Arc<dyn Queue>,
+    pub keys: Vec<ApiKey>,
+    /// The names of the configured sources.
+    pub sources: BTreeSet<String>,
+    /// The configured targets by name: whether each is enabled.
+    pub targets: BTreeMap<String, bool>,
+    pub lifecycle: Lifecycle,
+}
+
+impl App {
+    pub fn new(
+        config: &Config,
+        ledger: Ledger,
+        queue: Arc<dyn Queue>,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        let targets = config
+            .targets
+            .iter()
+            .map(|target| (target.name.clone(), target.enabled));
+        Self {
+            ledger,
+            queue,
+            keys: config.api.keys.clone(),
+            sources: config
+                .sources
+                .iter()
+                .map(|source| source.name.clone())
+                .collect(),
+            targets: targets.collect(),
+            lifecycle,
+        }
+    }
+
+    /// Puts one message into a queue, due now; returns when it is durable there.
+    async fn publish(&self, queue: QueueName, body: Bytes) -> Result<(), Error> {
+        let message = Message {
+            queue,
+            body,
+            delay: Duration::ZERO,
+        };
+        error::queued(self.queue.publish(vec![message])).await
+    }
+}
+
+/// The queues that the api publishes to, to be declared before it starts.
+pub fn queues(config: &Config) -> Vec<QueueName> {
+    let targets = config
+        .targets
+        .iter()
+        .map(|target| QueueName::Target(target.name.clone(), Feed::Retried));
+    targets
+        .chain([QueueName::Inbound(Priority::Urgent)])
+        .collect()
+}
+
+/// The paths, each with the role that it wants.
+pub fn router(app: Arc<App>) -> Router {
+    let may = |needed: Role, methods: MethodRouter<Arc<App>>| {
+        methods.route_layer(from_fn_with_state((Arc::clone(&app), needed), auth::pass))
+    };
+    Router::new()
+        .route("/api/v1/check", may(Role::Check, get(check::check)))
+        .route("/api/v1/events", may(Role::Read, get(events::list)))
+        .route("/api/v1/events/{id}", may(Role::Read, get(events::show)))
+        .route("/api/v1/deliveries", may(Role::Read, get(deliveries::list)))
+        .route(
+            "/api/v1/deliveries/{id}",
+            may(Role::Read, get(deliveries::show)),
+        )
+        .route(
+            "/api/v1/deliveries/{id}/retry",
+            may(Role::Write, post(deliveries::retry)),
+        )
+        .route("/api/v1/quarantine", may(Role::Read, get(quarantine::list)))
+        .route(
+            "/api/v1/quarantine/{id}",
+            may(Role::Read, get(quarantine::show)),
+        )
+        .route(
+            "/api/v1/quarantine/{id}/retry",
+            may(Role::Write, post(quarantine::retry)),
+        )
+        .fallback(async || Error::NoSuchPath)
+        .method_not_allowed_fallback(async || Error::NoSuchMethod)
+        .layer(from_fn(count))
+        .layer(map_response(harden))
+        .with_state(app)
+}
+
+/// Serves the api on `listener`: starts the accept loop, and returns.
+pub fn run(
+    listener: TcpListener,
+    config: &Config,
+    ledger: Ledger,
+    queue: Arc<dyn Queue>,
+    lifecycle: &Lifecycle,
+) {
+    if config.api.keys.is_empty() {
+        warn!("no api.keys are configured: every request is answered 401");
+    }
+    let app = Arc::new(App::new(config, ledger, queue, lifecycle.clone()));
+    lifecycle.spawn(
+        "api",
+        http::serve(listener, router(app), Limits::default(), lifecycle.clone()),
+    );
+}
+
+/// Counts and times each request, by the path as it is declared: ids would make a metric each.
+async fn count(request: Request, next: Next) -> Response {
+    let path = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unknown", MatchedPath::as_str)
+        .to_owned();
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_str().to_owned();
+    counter!("optout_api_requests_total", "path" => path.clone(), "status" => status).increment(1);
+    histogram!("optout_api_request_seconds", "path" => path).record(begun.elapsed());
+    response
+}
+
+/// What holds for every answer: it is about people, and about this moment.
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}

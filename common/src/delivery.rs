@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -48,6 +49,16 @@ impl Delivery {
     /// The delivery of `event` to `target`.
     pub fn new(event: Event, target: &str) -> Self {
         Self { id: Self::id_of(event.id, target), target: target.to_owned(), event }
+    }
+
+    /// Its message.
+    pub fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).expect("an event's fields have text keys").into()
+    }
+
+    /// Reads its message.
+    pub fn decode(message: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(message)
     }
 
     /// Derived from both, so it is the same however often it is computed: the idempotency key that targets see.

@@ -170,6 +170,11 @@ impl Draft {
     }
 }
 
+/// Whether an event of this kind and class may change a register, and so must say whom it is about.
+pub(crate) fn has_effect(kind: Kind, class: Option<BounceClass>) -> bool {
+    effect(kind, class, Undetermined::Suppress) != Effect::None
+}
+
 names! {
     /// What a bounce of unknown class does: `undetermined_bounce` of a source.
     Undetermined { Suppress = "suppress", Ignore = "ignore" }

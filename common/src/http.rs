@@ -22,7 +22,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use serde_json::json;
+use serde_json::{Map, Value};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -115,11 +115,13 @@ pub struct Problem {
     /// What is wrong with this very request, and what would be right.
     pub detail: String,
     pub retry_after: Option<Duration>,
+    /// Members beside those of the RFC, for programs.
+    pub extra: Map<String, Value>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None }
+        Self { status, detail: detail.into(), retry_after: None, extra: Map::new() }
     }
 
     #[must_use]
@@ -127,18 +129,23 @@ impl Problem {
         self.retry_after = Some(pause);
         self
     }
+
+    #[must_use]
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(member.to_owned(), value.into());
+        self
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        let body = json!({
-            "type": "about:blank",
-            "title": title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        let mut response = (self.status, body.to_string()).into_response();
+        let mut body = self.extra;
+        body.insert("type".to_owned(), Value::from("about:blank"));
+        body.insert("title".to_owned(), Value::from(title));
+        body.insert("status".to_owned(), Value::from(self.status.as_u16()));
+        body.insert("detail".to_owned(), Value::from(self.detail));
+        let mut response = (self.status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
         if let Some(pause) = self.retry_after {

@@ -28,7 +28,7 @@ macro_rules! names {
         impl std::str::FromStr for $type {
             type Err = crate::names::Unknown;
 
-            fn from_str(text: &str) -> ::std::result::Result<Self, Self::Err> {
+            fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
                 match text {
                     $($text => Ok(Self::$variant),)+
                     _ => Err(crate::names::Unknown { given: text.to_owned(), known: &[$($text,)+] }),
@@ -37,7 +37,7 @@ macro_rules! names {
         }
 
         impl crate::settings::Setting for $type {
-            fn read(value: &toml::Value) -> ::std::result::Result<Self, String> {
+            fn read(value: &toml::Value) -> std::result::Result<Self, String> {
                 let text = <String as crate::settings::Setting>::read(value)?;
                 text.parse().map_err(|unknown: crate::names::Unknown| format!("is {unknown}"))
             }

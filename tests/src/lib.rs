@@ -1,1 +1,34 @@
-//! x
+//! What the end-to-end tests are written with: real processes over real stores, a receiver that records what it is told,
+//! and waiting for conditions.
+
+mod process;
+mod receiver;
+mod stores;
+
+use std::time::{Duration, Instant};
+
+pub use process::{Process, binary};
+pub use receiver::{Heard, Receiver};
+pub use stores::{Kind, Stores};
+
+/// Nothing that a test waits for takes this long unless it never comes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `found` gives something, and gives that. Fails with `what` after [`PATIENCE`].
+pub async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = found().await {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A client for the services under test.
+#[expect(clippy::disallowed_methods, reason = "the outbound client refuses loopback addresses, where the tests are")]
+pub fn http() -> reqwest::Client {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client")
+}

@@ -1,5 +1,151 @@
 //! The worker: two stages, each a loop over a queue. `route` parses an envelope, claims and records its events and
 //! publishes one delivery per target; `deliver` sends them. Stateless: run as many as you like.
+//!
+//! Its loops, each named in `/healthz`:
+//!
+//! | loop | what |
+//! |---|---|
+//! | `take …` | one per queue: takes messages and acknowledges them ([`stage`]) |
+//! | `route urgent`, `route bulk` | envelopes into the ledger and to the targets' queues ([`route`]) |
+//! | `deliver NAME` | one per enabled target ([`deliver`]) |
+//! | `record` | what came of attempts ([`recorder`]) |
+//! | `poison`, `sweep`, `gauges` | what was parked, what does not move, what is measured |
 
+mod breaker;
+mod deliver;
 pub mod outbound;
+mod outlet;
+mod patience;
+mod poison;
+mod recorder;
+mod route;
+mod stage;
+mod sweep;
 pub mod targets;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use common::{
+    claims::Claims,
+    config::{Config, Source},
+    delivery::State,
+    event::Kind,
+    ledger::Ledger,
+    lifecycle::Lifecycle,
+    queue::{Feed, Priority, Queue, QueueName},
+    schedule::Schedule,
+};
+use tokio::sync::{
+    SetOnce,
+    mpsc::{UnboundedReceiver, unbounded_channel},
+};
+use uuid::Uuid;
+
+pub use outlet::{Outlet, outlets};
+
+use crate::{patience::until_done, stage::Item};
+
+/// What all loops of one worker share.
+pub struct App {
+    /// This worker's name in leases; a new one at each start, so that a restarted worker is another.
+    pub id: Uuid,
+    pub queue: Arc<dyn Queue>,
+    pub claims: Arc<dyn Claims>,
+    pub ledger: Ledger,
+    pub sources: HashMap<String, Source>,
+    pub outlets: Vec<Arc<Outlet>>,
+    pub schedule: Schedule,
+    pub prefetch: u16,
+    pub sweep_every: Duration,
+    /// Set once the queues are declared; no loop begins before.
+    prepared: SetOnce<()>,
+}
+
+impl App {
+    /// A worker over these stores, for these targets ([`outlets`]).
+    pub fn new(config: &Config, outlets: Vec<Arc<Outlet>>, queue: Arc<dyn Queue>, claims: Arc<dyn Claims>, ledger: Ledger) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            queue,
+            claims,
+            ledger,
+            sources: config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect(),
+            outlets,
+            schedule: config.retry.clone(),
+            prefetch: config.worker.prefetch,
+            sweep_every: config.worker.sweep_every,
+            prepared: SetOnce::new(),
+        }
+    }
+
+    /// The targets that are told of a kind of event, and how a delivery to each begins.
+    fn told_of(&self, kind: Kind) -> Vec<(String, State)> {
+        let told = self.outlets.iter().filter(|outlet| outlet.events.takes(kind));
+        told.map(|outlet| (outlet.name.clone(), if outlet.enabled { State::Pending } else { State::Parked })).collect()
+    }
+
+    /// Every queue that the worker takes from or publishes to.
+    fn queues(&self) -> Vec<QueueName> {
+        let inbound = Priority::ALL.iter().map(|priority| QueueName::Inbound(*priority));
+        let targets = self.outlets.iter().flat_map(|outlet| {
+            Feed::ALL.iter().map(|feed| QueueName::Target(outlet.name.clone(), *feed))
+        });
+        inbound.chain(targets).chain([QueueName::Poison]).collect()
+    }
+}
+
+/// Starts all loops of a worker.
+pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
+    lifecycle.spawn_work(prepare(Arc::clone(app), lifecycle.clone()));
+    for priority in Priority::ALL {
+        let items = take(app, QueueName::Inbound(*priority), app.prefetch, lifecycle);
+        let run = route::run(Arc::clone(app), *priority, items, lifecycle.clone());
+        lifecycle.spawn(format!("route {priority}"), run);
+    }
+    let (recorder, verdicts) = unbounded_channel();
+    lifecycle.spawn("record", recorder::run(Arc::clone(app), verdicts, lifecycle.clone()));
+    for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
+        let feed = |feed| take(app, QueueName::Target(outlet.name.clone(), feed), outlet.prefetch(), lifecycle);
+        let feeds = deliver::Feeds { urgent: feed(Feed::Urgent), retried: feed(Feed::Retried), bulk: feed(Feed::Bulk) };
+        let run = deliver::run(Arc::clone(app), Arc::clone(outlet), feeds, recorder.clone(), lifecycle.clone());
+        lifecycle.spawn(format!("deliver {}", outlet.name), run);
+    }
+    let poisoned = take(app, QueueName::Poison, 8, lifecycle);
+    lifecycle.spawn("poison", poison::run(Arc::clone(app), poisoned, lifecycle.clone()));
+    lifecycle.spawn("sweep", prepared(app, lifecycle, sweep::run(Arc::clone(app), lifecycle.clone())));
+    lifecycle.spawn("gauges", prepared(app, lifecycle, sweep::gauges(Arc::clone(app), lifecycle.clone())));
+}
+
+/// Starts the loop that takes from one queue.
+fn take(app: &Arc<App>, name: QueueName, prefetch: u16, lifecycle: &Lifecycle) -> UnboundedReceiver<Item> {
+    // Bounded by the prefetch: no more is in hand at a time.
+    let (to, items) = unbounded_channel();
+    let run = stage::run(Arc::clone(&app.queue), name.clone(), prefetch, lifecycle.clone(), to);
+    lifecycle.spawn(format!("take {name}"), prepared(app, lifecycle, run));
+    items
+}
+
+/// Runs a loop once the worker is prepared.
+fn prepared(
+    app: &Arc<App>,
+    lifecycle: &Lifecycle,
+    run: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+    let (app, lifecycle) = (Arc::clone(app), lifecycle.clone());
+    async move {
+        tokio::select! {
+            () = lifecycle.stopping() => return Ok(()),
+            _ = app.prepared.wait() => {}
+        }
+        run.await
+    }
+}
+
+/// Declares the queues, however long the broker stays away; a publish to a queue that is not there would be refused.
+async fn prepare(app: Arc<App>, lifecycle: Lifecycle) {
+    let queues = app.queues();
+    let declared = until_done(&lifecycle, "declare", || app.queue.declare(&queues)).await;
+    if declared.is_some() && app.prepared.set(()).is_err() {
+        tracing::debug!("prepared already");
+    }
+}

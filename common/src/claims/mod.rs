@@ -26,6 +26,22 @@ pub const UNSETTLED: Duration = Duration::from_mins(10);
 /// How long a settled claim stands: a week past the longest time that any provider retries (7 days).
 pub const SETTLED: Duration = Duration::from_hours(14 * 24);
 
+/// [`UNSETTLED`] and [`SETTLED`], so that a test can shorten them.
+#[derive(Debug, Clone, Copy)]
+struct Lifetimes {
+    unsettled: Duration,
+    settled: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            unsettled: UNSETTLED,
+            settled: SETTLED,
+        }
+    }
+}
+
 /// One envelope's wish for one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {

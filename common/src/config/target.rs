@@ -53,6 +53,18 @@ impl Filter {
             Self::Only(kinds) => kinds.contains(&kind),
         }
     }
+
+    /// The kinds that pass, spelt out.
+    pub fn kinds(&self) -> Vec<Kind> {
+        Kind::ALL.iter().copied().filter(|kind| self.takes(*kind)).collect()
+    }
+}
+
+impl Rate {
+    /// The pause between two calls that keeps to the rate.
+    pub fn pause(self) -> Duration {
+        self.per / self.calls.max(1)
+    }
 }
 
 impl Target {

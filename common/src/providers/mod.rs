@@ -10,6 +10,7 @@ mod brevo;
 mod json;
 mod notifiedby;
 mod postmark;
+mod sample;
 mod sentinmail;
 
 #[cfg(test)]
@@ -20,6 +21,8 @@ use std::fmt::Debug;
 use secrecy::SecretString;
 
 use crate::{envelope::Envelope, event::Draft, queue::Priority};
+
+pub use sample::Sample;
 
 /// Every provider, by name in alphabetical order.
 pub const ALL: &[&dyn Provider] = &[&brevo::Brevo, &notifiedby::NotifiedBy, &postmark::Postmark, &sentinmail::SentinMail];
@@ -49,7 +52,8 @@ pub trait Provider: Debug + Send + Sync {
         Err(Rejected)
     }
 
-    /// A cheap look at the bytes: does this body only tell of deliveries, opens and clicks? In doubt, urgent.
+    /// A cheap look at the bytes: does this body only tell of deliveries, opens, clicks and other things that change
+    /// nothing? In doubt, urgent.
     fn priority(&self, body: &[u8]) -> Priority;
 
     /// The status codes by which it is refused without losing its events.
@@ -57,11 +61,10 @@ pub trait Provider: Debug + Send + Sync {
         Refusals::default()
     }
 
-    /// Reads a body. The outer error is for a body that is no such thing at all; the inner ones are for single elements
-    /// of it, so that one bad element costs no other.
-    fn parse(&self, envelope: &Envelope) -> Result<Vec<Result<Draft, Malformed>>, Malformed>;
+    /// Reads a body, whatever its content type says.
+    fn parse(&self, envelope: &Envelope) -> Parsed;
 
-    /// A sample that `optout send` and `optout demo` can post: `(name, content type, body)`, the best known first.
+    /// Real requests that `optout send` and `optout demo` can post, the one that shows most first.
     fn samples(&self) -> &'static [Sample];
 }
 
@@ -95,19 +98,14 @@ pub struct Keys {
 #[error("the credentials are wrong or missing")]
 pub struct Rejected;
 
-/// A real request of a provider.
-#[derive(Debug, Clone, Copy)]
-pub struct Sample {
-    /// The event's name, which is the file's name without `.http`.
-    pub name: &'static str,
-    /// The whole file: comment lines, header lines, an empty line, the body as it is posted.
-    pub text: &'static str,
-}
-
 /// Why a body, or an element of it, cannot be read. Goes into quarantine; never holds an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub String);
+
+/// What a body says. The outer error is for a body that is no such thing at all; the inner ones are for single elements
+/// of it, so that one bad element costs no other.
+pub type Parsed = Result<Vec<Result<Draft, Malformed>>, Malformed>;
 
 /// What a provider is answered when its request is not taken. A code that makes it give up would lose events
 /// (PROVIDERS: 403 ends Postmark's retries, any 5xx makes Brevo drop the event).

@@ -15,7 +15,7 @@ mod rabbitmq;
 mod sqlite;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -27,6 +27,7 @@ use crate::names::names;
 
 pub use rabbitmq::RabbitMq;
 pub use sqlite::SqliteQueue;
+pub(crate) use sqlite::file;
 
 /// How often a message is handed out before it is parked as poison.
 pub const DELIVERY_LIMIT: u32 = 10;
@@ -81,7 +82,10 @@ impl FromStr for QueueName {
         let (stage, rest) = text.split_once('.').ok_or(())?;
         match (stage, rest.rsplit_once('.')) {
             ("inbound", None) => Ok(Self::Inbound(rest.parse().map_err(|_| ())?)),
-            ("target", Some((target, feed))) => Ok(Self::Target(target.to_owned(), feed.parse().map_err(|_| ())?)),
+            ("target", Some((target, feed))) => Ok(Self::Target(
+                target.to_owned(),
+                feed.parse().map_err(|_| ())?,
+            )),
             _ => Err(()),
         }
     }
@@ -162,6 +166,11 @@ pub trait Consumer: Send {
 
     /// These go back to the queue, to be handed out again.
     async fn release(&mut self, tokens: &[u64]) -> Result<()>;
+}
+
+/// A process declares what it uses: a mistaken name is caught here, where a broker might drop the message.
+fn undeclared(queue: &QueueName) -> Error {
+    Error::Refused(format!("this process has not declared the queue {queue}"))
 }
 
 /// Connects to the queue that `url` names: `amqp://`, `amqps://` or `sqlite:PATH`.

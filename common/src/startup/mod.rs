@@ -2,9 +2,10 @@
 //!
 //! 1. [`load`] reads the configuration, or says all that is wrong with it and gives the exit code 64;
 //! 2. [`run`] sets up logs, metrics, TLS and the runtime, lets the binary start its loops, and waits for the end;
-//! 3. inside of it, [`queue`] and [`claims`] give the stores, away or not, and [`Process::watch`] opens the operations
+//! 3. inside of it, [`queue`], [`claims`] and [`ledger`] give the stores, away or not, and [`Process::watch`] opens the operations
 //!    listener.
 
+mod ledger;
 mod stores;
 
 use std::{future::Future, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
@@ -20,6 +21,7 @@ use crate::{
     telemetry::{self, Metrics},
 };
 
+pub use ledger::ledger;
 pub use stores::{claims, queue};
 
 /// `EX_USAGE`: the configuration has to be mended, starting again will not help.

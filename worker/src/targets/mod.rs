@@ -4,6 +4,9 @@
 //! One new file and its two lines here: `mod name;` and `name::KIND` in [`KINDS`]. The file reads its own settings from
 //! the [`Section`], so no central list of options grows. A target knows no queue and no ledger: it is given deliveries
 //! and says what came of them; slots, rate, breaker, schedule and recording are the deliver stage's.
+//!
+//! What an answer says as its `why` may be logged, so it holds no address, no body and no secret. Its excerpt goes to
+//! the ledger only, and may quote what the system answered.
 
 mod database;
 mod file;
@@ -11,34 +14,50 @@ mod http;
 mod jira;
 mod payload;
 mod slack;
+#[cfg(test)]
+pub(crate) mod standin;
 mod template;
+mod ticket;
 mod zendesk;
-
-use std::time::Duration;
 
 use async_trait::async_trait;
 use common::{
+    config::Rate,
     delivery::{Answer, Delivery},
+    event,
     settings::Section,
 };
 
 use crate::outbound::Outbound;
 
 /// Every kind of target, by name in alphabetical order.
-pub const KINDS: &[Kind] = &[database::KIND, file::KIND, http::KIND, jira::KIND, slack::KIND, zendesk::KIND];
+pub const KINDS: &[Kind] = &[
+    database::KIND,
+    file::KIND,
+    http::KIND,
+    jira::KIND,
+    slack::KIND,
+    zendesk::KIND,
+];
 
 /// A system that is told of events.
 #[async_trait]
 pub trait Target: Send + Sync {
-    /// How many deliveries it takes in one call. More than one only where the system takes several in one request.
+    /// How many deliveries it takes in one call. More than one only where that is cheaper or kinder to who reads them.
     fn batch(&self) -> usize {
         1
+    }
+
+    /// The most calls that it bears at a time, however many `slots` are set.
+    fn slots(&self) -> u16 {
+        u16::MAX
     }
 
     /// Tells it of these deliveries (1 to [`Target::batch`]); the answers are in their order, one each.
     ///
     /// May be called again for a delivery whose outcome was lost, with the same id: what it sends carries that id, so
-    /// that the system can recognise the repeat. Dropped at the deadline, which counts as a failed attempt.
+    /// that the system can recognise the repeat. It ends by itself at the deadline of its [`Outbound`]; the caller's
+    /// own deadline is a little later, so that what was already told in the same call is not told again.
     async fn deliver(&self, deliveries: &[Delivery]) -> Vec<Answer>;
 }
 
@@ -50,17 +69,42 @@ pub struct Kind {
     pub rate: Option<Rate>,
     /// Reads the settings that are this kind's own; mistakes are noted in the section, and then there is no target.
     /// Connects to nothing: a target that is away must not keep the others from starting.
-    pub build: fn(&mut Section, &Outbound) -> Option<Box<dyn Target>>,
+    pub build: fn(&mut Section, &Setup<'_>) -> Option<Box<dyn Target>>,
 }
 
-/// At most `calls` in `per`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    pub calls: u32,
-    pub per: Duration,
+/// What was read of a target before its kind reads the rest.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// The kinds of event that it is told of, `*` spelt out.
+    pub events: &'a [event::Kind],
+    /// Its rate: what is set, or else the kind's own.
+    pub rate: Option<Rate>,
+    /// The way out, with the target's own time limit.
+    pub outbound: &'a Outbound,
 }
 
 /// The kind called `name`.
 pub fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_listed_by_name_and_found_by_it() {
+        assert!(KINDS.is_sorted_by(|a, b| a.name < b.name));
+        for kind in KINDS {
+            assert_eq!(find(kind.name).unwrap().name, kind.name);
+        }
+        assert!(find("fax").is_none());
+    }
+
+    #[test]
+    fn every_kind_without_settings_is_a_mistake_and_no_target() {
+        for kind in KINDS {
+            assert!(!standin::mistakes(*kind, "").is_empty(), "{}", kind.name);
+        }
+    }
 }

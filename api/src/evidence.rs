@@ -1,0 +1,39 @@
+//! The request that something was read from, verbatim: the evidence.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use common::ledger::StoredEnvelope;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    App,
+    error::{Result, asked},
+};
+
+/// The envelope and its body. All are null once the envelope is no longer kept.
+#[derive(Debug, Serialize)]
+pub(crate) struct Evidence {
+    envelope: Option<StoredEnvelope>,
+    /// The body, where it is UTF-8.
+    payload: Option<String>,
+    /// The body, where it is not.
+    payload_base64: Option<String>,
+}
+
+impl Evidence {
+    pub(crate) async fn of(app: &App, envelope: Uuid) -> Result<Self> {
+        let envelope = asked(app.ledger.envelope(envelope)).await?;
+        let body = envelope.as_ref().map(|stored| &stored.envelope.body[..]);
+        let text = body
+            .and_then(|body| std::str::from_utf8(body).ok())
+            .map(str::to_owned);
+        let encoded = body
+            .filter(|_| text.is_none())
+            .map(|body| STANDARD.encode(body));
+        Ok(Self {
+            payload: text,
+            payload_base64: encoded,
+            envelope,
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! The question before every send.
+
+use super::*;
+
+/// Jane left the list `spring` and her phone complained.
+async fn fill(door: &Door) {
+    let jane = Fact {
+        scope: Some("spring"),
+        ..fact(Kind::Unsubscribed)
+    };
+    let phone = Fact {
+        contact: Some(Contact::phone("+15551234567").unwrap()),
+        ..fact(Kind::Complained)
+    };
+    door.record(jane, &[]).await;
+    door.record(phone, &[]).await;
+}
+
+async fn check(door: &Door, query: &str) -> (bool, Vec<String>) {
+    let answer = door
+        .send(
+            "GET",
+            &format!("/api/v1/check?{query}"),
+            &[("x-api-key", "check-key-0123")],
+        )
+        .await;
+    assert_eq!(answer.status, StatusCode::OK, "{query}: {answer:?}");
+    let found = answer.body["suppressions"].as_array().unwrap();
+    (
+        answer.body["unsubscribed"].as_bool().unwrap(),
+        found.iter().map(|item| text(&item["scope"])).collect(),
+    )
+}
+
+#[tokio::test]
+async fn a_scope_is_answered_by_itself_and_by_global_and_no_scope_by_anything() {
+    on_each(async |door| {
+        fill(door).await;
+        let spring = (true, vec!["spring".to_owned()]);
+        let nothing = (false, vec![]);
+        assert_eq!(check(door, "email=jane@example.com").await, spring);
+        assert_eq!(
+            check(door, "email=jane@example.com&scope=spring").await,
+            spring
+        );
+        assert_eq!(
+            check(door, "email=jane@example.com&scope=autumn").await,
+            nothing
+        );
+        assert_eq!(check(door, "email=john@example.com").await, nothing);
+        let global = (true, vec!["global".to_owned()]);
+        assert_eq!(
+            check(door, "phone=%2B15551234567&scope=autumn").await,
+            global
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_both_contacts_either_suppresses() {
+    on_each(async |door| {
+        fill(door).await;
+        let (unsubscribed, scopes) =
+            check(door, "email=jane@example.com&phone=%2B15551234567").await;
+        assert!(unsubscribed);
+        assert_eq!(scopes, ["spring", "global"]);
+        assert!(
+            check(door, "email=john@example.com&phone=%2B15551234567")
+                .await
+                .0
+        );
+        assert!(
+            check(door, "email=jane@example.com&phone=%2B15550000000")
+                .await
+                .0
+        );
+        assert!(
+            !check(door, "email=john@example.com&phone=%2B15550000000")
+                .await
+                .0
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn spellings_of_one_contact_get_one_answer() {
+    on_each(async |door| {
+        fill(door).await;
+        for query in [
+            "email=%20JANE@Example.COM.",
+            "phone=+15551234567",
+            "phone=+1%20(555)%20123-4567",
+            "phone=0015551234567",
+        ] {
+            assert!(check(door, query).await.0, "{query}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_suppression_is_told_with_all_that_is_known_of_it() {
+    on_each(async |door| {
+        let event = door.record(fact(Kind::Complained), &[]).await;
+        let answer = door.get("/api/v1/check?email=jane@example.com").await;
+        let told = serde_json::json!({
+            "unsubscribed": true,
+            "suppressions": [{
+                "source": "shop", "scope": "global", "lane": "complaint", "kind": "complained", "reason": "no interest",
+                "origin": "unknown", "channel": "email", "contact": "jane@example.com",
+                "occurred_at": event.occurred_at.to_string(), "event_id": event.id,
+            }],
+        });
+        assert_eq!(answer.body, told);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_answered_never_reads_as_subscribed() {
+    on_each(async |door| {
+        let wrong = [
+            ("", 400),
+            ("scope=spring", 400),
+            ("email=jane@example.com&scope=", 400),
+            ("emial=jane@example.com", 400),
+            ("email=jane@example.com&email=john@example.com", 400),
+            ("email=", 422),
+            ("email=jane", 422),
+            ("email=jane+news@example.com", 422),
+            ("email=jane@example.com&phone=", 422),
+            ("phone=15551234567", 422),
+            ("phone=STOP", 422),
+            ("phone=++15551234567", 422),
+        ];
+        for (query, status) in wrong {
+            let answer = door.get(&format!("/api/v1/check?{query}")).await;
+            assert_eq!(answer.status.as_u16(), status, "{query}: {answer:?}");
+            assert_eq!(answer.body["unsubscribed"], true, "{query}");
+            assert_eq!(answer.headers["content-type"], "application/problem+json");
+        }
+    })
+    .await;
+}

@@ -1,0 +1,351 @@
+//! The api by its real router over real ledgers: each test runs on SQLite and on PostgreSQL, with a queue that writes
+//! down what it is given and can be told to refuse.
+
+mod auth;
+mod check;
+mod deliveries;
+mod errors;
+mod events;
+mod quarantine;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, StatusCode},
+};
+use common::{
+    clock,
+    config::{ApiKey, Role},
+    contact::Contact,
+    delivery::{Attempt, Delivery, State},
+    envelope::Envelope,
+    event::{Draft, Event, Identity, Kind, Undetermined},
+    ledger::{Entry, Finished, Ledger},
+    lifecycle::Lifecycle,
+    queue::{self, Consumer, Depth, Message, Queue, QueueName},
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::{AnyPool, AssertSqlSafe, any::install_default_drivers};
+use tempfile::TempDir;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+use crate::{App, router};
+
+const WEEK: &[Kind] = &[
+    Kind::Unsubscribed,
+    Kind::Complained,
+    Kind::Bounced,
+    Kind::Delivered,
+    Kind::Opened,
+    Kind::Clicked,
+    Kind::Other,
+];
+
+/// An api over a ledger of its own. There is a key for each role, `ROLE-key-0123`, the sources `shop` and `news`, the
+/// target `slack`, and the target `off`, which is disabled.
+struct Door {
+    store: &'static str,
+    router: Router,
+    ledger: Ledger,
+    queue: Arc<Recorder>,
+    lifecycle: Lifecycle,
+    _folder: TempDir,
+}
+
+/// Writes down what is published.
+#[derive(Default)]
+struct Recorder {
+    published: Mutex<Vec<Message>>,
+    refuses: AtomicBool,
+    hangs: AtomicBool,
+}
+
+/// What the router answered.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+/// Runs a test on each of the databases.
+async fn on_each(test: impl AsyncFn(&Door)) {
+    for store in ["SQLite", "PostgreSQL"] {
+        let folder = tempfile::tempdir().unwrap();
+        let url = match store {
+            "SQLite" => format!("sqlite:{}", folder.path().join("ledger.db").display()),
+            _ => postgres().await,
+        };
+        let ledger = Ledger::connect(&url, 4).await.unwrap();
+        test(&Door::new(store, ledger, folder)).await;
+    }
+}
+
+/// A new database on the tests' PostgreSQL server.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told by the environment where their servers are"
+)]
+async fn postgres() -> String {
+    let variable = "OPTOUT_TEST_POSTGRES_URL";
+    let url = std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests by scripts/test"));
+    install_default_drivers();
+    let server = AnyPool::connect(&url).await.unwrap();
+    let name = format!("test_{}", Uuid::now_v7().simple());
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&server)
+        .await
+        .unwrap();
+    let (server_url, _) = url.rsplit_once('/').unwrap();
+    format!("{server_url}/{name}")
+}
+
+impl Door {
+    fn new(store: &'static str, ledger: Ledger, folder: TempDir) -> Self {
+        let (queue, lifecycle) = (Arc::new(Recorder::default()), Lifecycle::new());
+        let key = |role: &Role| ApiKey {
+            name: format!("the {role} key"),
+            keys: vec![
+                format!("{role}-old-key").into(),
+                format!("{role}-key-0123").into(),
+            ],
+            role: *role,
+        };
+        let app = App {
+            ledger: ledger.clone(),
+            queue: Arc::<Recorder>::clone(&queue),
+            keys: Role::ALL.iter().map(key).collect(),
+            sources: BTreeSet::from(["shop".to_owned(), "news".to_owned()]),
+            targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
+            lifecycle: lifecycle.clone(),
+        };
+        Self {
+            store,
+            router: router(Arc::new(app)),
+            ledger,
+            queue,
+            lifecycle,
+            _folder: folder,
+        }
+    }
+
+    /// Asks with the key of a role that may do it.
+    async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[("x-api-key", "read-key-0123")])
+            .await
+    }
+
+    async fn post(&self, path: &str) -> Answer {
+        self.send("POST", path, &[("x-api-key", "write-key-0123")])
+            .await
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self
+            .router
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 64 << 20).await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    /// The items of a list that is expected to be answered.
+    async fn items(&self, path: &str) -> Vec<Value> {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+        answer.body["items"].as_array().unwrap().clone()
+    }
+
+    /// Records one event in an envelope of its own, with deliveries to `targets`.
+    async fn record(&self, fact: Fact, targets: &[&str]) -> Event {
+        let (envelope, event) = fact.event();
+        let targets = targets
+            .iter()
+            .map(|target| ((*target).to_owned(), State::Pending))
+            .collect();
+        let entry = Entry {
+            envelope: &envelope,
+            provider: "test",
+            events: vec![(&event, targets)],
+            duplicates: 0,
+            unreadable: vec![],
+        };
+        self.ledger.record(&[entry]).await.unwrap();
+        event
+    }
+
+    /// Records an unsubscribe with a delivery to `target`, and gives both ids.
+    async fn delivery_to(&self, target: &str) -> (Event, Uuid) {
+        let event = self.record(fact(Kind::Unsubscribed), &[target]).await;
+        let id = Delivery::id_of(event.id, target);
+        (event, id)
+    }
+
+    /// Lets the attempt `number` at a delivery end in `state`.
+    async fn attempt(&self, delivery: Uuid, number: i64, state: State) {
+        let attempt = Attempt {
+            number,
+            started_at: clock::now(),
+            duration_ms: 7,
+            outcome: "dead".to_owned(),
+            status: Some(410),
+            error: Some("gone".to_owned()),
+            answer: Some("no such hook".to_owned()),
+        };
+        let finished = Finished {
+            delivery,
+            state,
+            next_attempt_at: None,
+            attempt,
+        };
+        self.ledger.finish(&[finished]).await.unwrap();
+    }
+
+    /// Follows the pages of a list to its end, and gives the ids and the number of pages.
+    async fn all_pages(&self, path: &str) -> (Vec<String>, usize) {
+        let (mut ids, mut pages, mut cursor) = (vec![], 0, String::new());
+        loop {
+            let answer = self.get(&format!("{path}{cursor}")).await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            ids.extend(
+                answer.body["items"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|item| text(&item["id"])),
+            );
+            pages += 1;
+            match answer.body["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return (ids, pages),
+            }
+        }
+    }
+}
+
+impl Drop for Door {
+    #[expect(clippy::print_stderr, reason = "which database a failing test was at")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("on {}", self.store);
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
+        .to_owned()
+}
+
+/// Something that happened to Jane at `shop`, unless said otherwise.
+#[derive(Clone)]
+struct Fact {
+    kind: Kind,
+    source: &'static str,
+    contact: Option<Contact>,
+    scope: Option<&'static str>,
+    received_at: Timestamp,
+    body: &'static [u8],
+}
+
+fn fact(kind: Kind) -> Fact {
+    Fact {
+        kind,
+        source: "shop",
+        contact: Some(Contact::email("Jane@Example.com").unwrap()),
+        scope: None,
+        received_at: clock::now(),
+        body: b"{\"who\": \"Jane\"}",
+    }
+}
+
+impl Fact {
+    fn envelope(&self) -> Envelope {
+        Envelope {
+            id: Uuid::now_v7(),
+            source: self.source.to_owned(),
+            received_at: self.received_at,
+            content_type: Some("application/json".to_owned()),
+            headers: vec![("user-agent".to_owned(), "test".to_owned())],
+            body: self.body.into(),
+        }
+    }
+
+    fn event(self) -> (Envelope, Event) {
+        let envelope = self.envelope();
+        let mut draft = Draft::new(
+            self.kind,
+            "their name",
+            Identity::Own(envelope.id.to_string()),
+        );
+        draft.contact = self.contact;
+        draft.scope = self.scope.map(str::to_owned);
+        draft.reason = Some("no interest".to_owned());
+        let event = draft.into_event(&envelope, "test", Undetermined::Suppress);
+        (envelope, event)
+    }
+}
+
+impl Recorder {
+    fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut *self.published.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Queue for Recorder {
+    async fn declare(&self, _: &[QueueName]) -> queue::Result<()> {
+        Ok(())
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> queue::Result<()> {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(queue::Error::Refused("told to".to_owned()));
+        }
+        self.published.lock().unwrap().extend(messages);
+        Ok(())
+    }
+
+    async fn consume(&self, _: &QueueName, _: u16) -> queue::Result<Box<dyn Consumer>> {
+        Err(queue::Error::Refused(
+            "nothing is taken from here".to_owned(),
+        ))
+    }
+
+    async fn depth(&self, _: &QueueName) -> queue::Result<Depth> {
+        Ok(Depth::default())
+    }
+
+    async fn ping(&self) -> queue::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! The ledger: the database of record, PostgreSQL or SQLite. One concrete struct; a file per subject.
+//!
+//! One SQL text serves both wherever the dialects allow. What makes that possible: rows go in as one JSON parameter
+//! (`{rows}`: `jsonb_array_elements` or `json_each`, with the same `->>`), so a batch of any size is one prepared
+//! statement; times and flags are whole numbers, ids are text. What differs is in [`Dialect`] and nowhere else.
+//!
+//! Every write is a statement, or a transaction of a few, that may run twice with the same result.
+
+mod deliveries;
+mod events;
+mod page;
+mod quarantine;
+mod record;
+mod suppressions;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::{
+    Any, AnyPool, AssertSqlSafe, Transaction,
+    any::{AnyArguments, AnyPoolOptions, install_default_drivers},
+    query::Query,
+};
+
+pub use deliveries::{DeliveryFilter, DeliveryRow, Finished, Leave};
+pub use events::{EventFilter, StoredEnvelope};
+pub use page::Page;
+pub use quarantine::{Held, HeldFilter, Quarantined};
+pub use record::{Entry, Recorded, Unreadable};
+pub use suppressions::Suppression;
+
+/// Applied in order, each once, under a lock.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_ledger.sql")];
+
+/// Names the advisory lock under which several processes that start together take turns at migrating.
+const MIGRATION_LOCK: i64 = 0x4f50_544f_5554;
+
+/// A connection that cannot be had in this time means that the database is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The database of record. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pool: AnyPool,
+    dialect: Dialect,
+}
+
+/// Where the two databases differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+/// Why the ledger did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database is away, busy or in trouble: the same request may succeed later.
+    #[error("the ledger is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database refuses these very rows: asking again will not help.
+    #[error("the ledger refuses the data: {0}")]
+    Refused(#[source] sqlx::Error),
+    /// A row that does not read as what we write.
+    #[error("the ledger holds a value that cannot be read: {0}")]
+    Corrupt(String),
+    /// A cursor that this listing did not give out.
+    #[error("the cursor is not one that was given out for this list")]
+    Cursor,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        // PostgreSQL: data exceptions and integrity violations. SQLite: too big, constraint, mismatch.
+        let refused = code.is_some_and(|code| match code.len() {
+            5 => code.starts_with("22") || code.starts_with("23"),
+            _ => matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(18..=20)),
+        });
+        if refused { Self::Refused(error) } else { Self::Unavailable(error) }
+    }
+}
+
+impl Ledger {
+    /// Connects to `postgres://…` or `sqlite:PATH` (made if it is not there), and applies what migrations are missing.
+    pub async fn connect(url: &str, max_connections: u32) -> Result<Self> {
+        let ledger = Self::open(url, max_connections)?;
+        ledger.migrate().await?;
+        Ok(ledger)
+    }
+
+    /// A ledger that need not be there yet: it connects when it is first asked. Wants [`Ledger::migrate`].
+    pub fn open(url: &str, max_connections: u32) -> Result<Self> {
+        install_default_drivers();
+        let (dialect, url) = match url.strip_prefix("sqlite:") {
+            Some(path) => (Dialect::Sqlite, sqlite_url(path)?),
+            None => (Dialect::Postgres, url.to_owned()),
+        };
+        let pool = AnyPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if dialect == Dialect::Sqlite {
+                        // FULL: a commit that was answered survives a power failure.
+                        let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000;";
+                        sqlx::raw_sql(settings).execute(connection).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_lazy(&url)?;
+        Ok(Self { pool, dialect })
+    }
+
+    /// Applies the migrations that are missing. Several processes may do so at once.
+    pub async fn migrate(&self) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        if self.dialect == Dialect::Postgres {
+            self.query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
+        }
+        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)").execute(&mut *transaction).await?;
+        let done: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM schema_version").fetch_one(&mut *transaction).await?;
+        for (migration, version) in MIGRATIONS.iter().zip(1..).filter(|(_, version)| *version > done) {
+            sqlx::raw_sql(AssertSqlSafe(self.dialect.text(migration))).execute(&mut *transaction).await?;
+            self.query("INSERT INTO schema_version VALUES ($1)").bind(version).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Whether the database answers, and has every migration that this program knows.
+    pub async fn ping(&self) -> Result<()> {
+        let version: i64 = sqlx::query_scalar("SELECT MAX(version) FROM schema_version").fetch_one(&self.pool).await?;
+        if usize::try_from(version).is_ok_and(|version| version >= MIGRATIONS.len()) {
+            return Ok(());
+        }
+        let behind = format!("its schema has version {version}, {} is needed", MIGRATIONS.len());
+        Err(Error::Unavailable(sqlx::Error::Configuration(behind.into())))
+    }
+
+    /// Begins a transaction that will write. SQLite is told so at once: a transaction that turns to writing later can
+    /// be refused in the middle.
+    async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        Ok(match self.dialect {
+            Dialect::Postgres => self.pool.begin().await?,
+            Dialect::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
+        })
+    }
+
+    /// A statement in this dialect.
+    fn query(&self, text: &str) -> Query<'static, Any, AnyArguments> {
+        sqlx::query(AssertSqlSafe(self.dialect.text(text)))
+    }
+}
+
+impl Dialect {
+    /// Puts this dialect's words in. Both databases read `$1`.
+    fn text(self, text: &str) -> String {
+        let (rows, bytes, unhex) = match self {
+            Self::Postgres => ("jsonb_array_elements(CAST($1 AS jsonb)) AS rows(value)", "BYTEA", "decode(rows.value->>'body', 'hex')"),
+            Self::Sqlite => ("json_each($1) AS rows", "BLOB", "unhex(rows.value->>'body')"),
+        };
+        text.replace("{rows}", rows).replace("{bytes}", bytes).replace("{body}", unhex)
+    }
+}
+
+fn sqlite_url(path: &str) -> Result<String> {
+    let path = path.trim_start_matches("//");
+    let (file, options) = path.split_once('?').unwrap_or((path, ""));
+    if let Some(folder) = std::path::Path::new(file).parent() {
+        std::fs::create_dir_all(folder).map_err(|error| Error::Unavailable(sqlx::Error::Io(error)))?;
+    }
+    let mode = if options.contains("mode=") { "" } else { "mode=rwc&" };
+    Ok(format!("sqlite:{file}?{mode}{options}").trim_end_matches(['?', '&']).to_owned())
+}
+
+/// Rows as one JSON parameter.
+fn rows<T: Serialize>(rows: &[T]) -> String {
+    serde_json::to_string(rows).expect("rows have text keys")
+}
+
+/// A time as it is stored.
+fn micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+/// A stored time.
+fn timestamp(micros: i64) -> Result<Timestamp> {
+    Timestamp::from_microsecond(micros).map_err(|_| Error::Corrupt(format!("the time {micros}")))
+}
+
+/// A stored name or id.
+fn parsed<T: std::str::FromStr>(text: &str) -> Result<T> {
+    text.parse().map_err(|_| Error::Corrupt(text.to_owned()))
+}

@@ -1,0 +1,334 @@
+//! Recording: what the route stage writes of a batch of envelopes, in one transaction.
+//!
+//! The transaction may run again with the same envelopes, after a crash or a lost connection: every row is keyed by what
+//! it is, the first envelope with an event stays its owner, and a register only ever moves to the later event.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::{Any, Row, Transaction};
+use uuid::Uuid;
+
+use super::{Ledger, Result, micros, parsed, rows};
+use crate::{
+    clock,
+    delivery::{Delivery, State},
+    envelope::Envelope,
+    event::Event,
+};
+
+/// One envelope and what was read from it.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    pub envelope: &'a Envelope,
+    pub provider: &'a str,
+    /// Its events, each with the targets that are told of it.
+    pub events: Vec<(&'a Event, Vec<(String, State)>)>,
+    /// Events that the claims store knew to be recorded already.
+    pub duplicates: usize,
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A body, or one element of it, that goes into quarantine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// None for the body as a whole.
+    pub element: Option<usize>,
+    pub reason: String,
+}
+
+/// What the ledger says of one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// This envelope's: now, or when it was recorded before.
+    Owned,
+    /// Another envelope brought it first. `conflicting` if it said something else then.
+    Duplicate { owner: Uuid, conflicting: bool },
+}
+
+impl Ledger {
+    /// Records the entries. The answers are in the order of the entries' events.
+    pub async fn record(&self, entries: &[Entry<'_>]) -> Result<Vec<Recorded>> {
+        let mut transaction = self.begin().await?;
+        self.insert_events(&mut transaction, events(entries)).await?;
+        let recorded = self.owners(&mut transaction, entries).await?;
+        self.mark_conflicts(&mut transaction, entries, &recorded).await?;
+        self.set_registers(&mut transaction, told(entries, &recorded).map(|(event, _)| event)).await?;
+        self.insert_deliveries(&mut transaction, told(entries, &recorded)).await?;
+        self.insert_quarantine(&mut transaction, entries).await?;
+        self.insert_envelopes(&mut transaction, entries, &recorded).await?;
+        transaction.commit().await?;
+        Ok(recorded)
+    }
+
+    /// Enters a delivery that only its message tells of, as after the ledger was restored from an older copy.
+    pub async fn adopt(&self, delivery: &Delivery) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        self.insert_events(&mut transaction, std::iter::once(&delivery.event)).await?;
+        self.set_registers(&mut transaction, std::iter::once(&delivery.event)).await?;
+        let told = [(delivery.target.clone(), State::Pending)];
+        self.insert_deliveries(&mut transaction, std::iter::once((&delivery.event, &told[..]))).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn insert_events<'a>(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        events: impl Iterator<Item = &'a Event>,
+    ) -> Result<()> {
+        let now = micros(clock::now());
+        let mut values: Vec<_> = events.map(|event| event_row(event, now)).collect();
+        if values.is_empty() {
+            return Ok(());
+        }
+        // One order for all workers, so that two that insert the same rows do not wait for each other in a ring.
+        values.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+        let text = "
+            INSERT INTO events (id, envelope_id, source, provider, kind, bounce_class, channel, contact, contact_raw,
+                scope, occurred_at, received_at, recorded_at, time_assumed, reason, origin, effect, provider_event,
+                provider_event_id, message_id, campaign_id, metadata, fingerprint, conflicting)
+            SELECT rows.value->>'id', rows.value->>'envelope_id', rows.value->>'source', rows.value->>'provider',
+                rows.value->>'kind', rows.value->>'bounce_class', rows.value->>'channel', rows.value->>'contact',
+                rows.value->>'contact_raw', rows.value->>'scope', CAST(rows.value->>'occurred_at' AS BIGINT),
+                CAST(rows.value->>'received_at' AS BIGINT), CAST(rows.value->>'recorded_at' AS BIGINT),
+                CAST(rows.value->>'time_assumed' AS BIGINT), rows.value->>'reason', rows.value->>'origin',
+                rows.value->>'effect', rows.value->>'provider_event', rows.value->>'provider_event_id',
+                rows.value->>'message_id', rows.value->>'campaign_id', rows.value->>'metadata',
+                CAST(rows.value->>'fingerprint' AS BIGINT), 0
+            FROM {rows} WHERE TRUE
+            ON CONFLICT (id) DO NOTHING";
+        self.query(text).bind(rows(&values)).execute(&mut **transaction).await?;
+        Ok(())
+    }
+
+    /// Asks who owns each event: the primary key has decided.
+    async fn owners(&self, transaction: &mut Transaction<'_, Any>, entries: &[Entry<'_>]) -> Result<Vec<Recorded>> {
+        let ids: Vec<_> = events(entries).map(|event| event.id).collect();
+        if ids.is_empty() {
+            return Ok(vec![]);
+        }
+        let text = "
+            SELECT events.id, events.envelope_id, events.fingerprint
+            FROM {rows} JOIN events ON events.id = rows.value->>'id'";
+        let ids: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
+        let mut owners = HashMap::with_capacity(ids.len());
+        for row in self.query(text).bind(rows(&ids)).fetch_all(&mut **transaction).await? {
+            let id: Uuid = parsed(&row.try_get::<String, _>(0)?)?;
+            let owner: Uuid = parsed(&row.try_get::<String, _>(1)?)?;
+            owners.insert(id, (owner, row.try_get::<i64, _>(2)?));
+        }
+        // The same event twice in one envelope is one event: the second is a duplicate of the first.
+        let mut seen = std::collections::HashSet::new();
+        let recorded = events(entries).map(|event| match owners.get(&event.id) {
+            Some((owner, fingerprint)) if *owner != event.envelope_id || !seen.insert(event.id) => {
+                Recorded::Duplicate { owner: *owner, conflicting: *fingerprint != event.fingerprint() }
+            }
+            _ => Recorded::Owned,
+        });
+        Ok(recorded.collect())
+    }
+
+    async fn mark_conflicts(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        entries: &[Entry<'_>],
+        recorded: &[Recorded],
+    ) -> Result<()> {
+        let conflicting: Vec<_> = events(entries)
+            .zip(recorded)
+            .filter(|(_, recorded)| matches!(recorded, Recorded::Duplicate { conflicting: true, .. }))
+            .map(|(event, _)| json!({ "id": event.id }))
+            .collect();
+        if conflicting.is_empty() {
+            return Ok(());
+        }
+        let text = "UPDATE events SET conflicting = 1 FROM {rows} WHERE events.id = rows.value->>'id'";
+        self.query(text).bind(rows(&conflicting)).execute(&mut **transaction).await?;
+        Ok(())
+    }
+
+    /// Folds the events into the registers: the later one wins, at the same instant the one that suppresses, and
+    /// between two that agree the one with the larger id, so that every order gives the same rows.
+    async fn set_registers<'a>(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        events: impl Iterator<Item = &'a Event>,
+    ) -> Result<()> {
+        let folded = fold(events);
+        if folded.is_empty() {
+            return Ok(());
+        }
+        let now = micros(clock::now());
+        let values: Vec<_> = folded.values().map(|set| set.row(now)).collect();
+        let text = "
+            INSERT INTO registers (channel, contact, scope, source, lane, suppressed, occurred_at, event_id, kind,
+                reason, origin, updated_at)
+            SELECT rows.value->>'channel', rows.value->>'contact', rows.value->>'scope', rows.value->>'source',
+                rows.value->>'lane', CAST(rows.value->>'suppressed' AS BIGINT),
+                CAST(rows.value->>'occurred_at' AS BIGINT), rows.value->>'event_id', rows.value->>'kind',
+                rows.value->>'reason', rows.value->>'origin', CAST(rows.value->>'updated_at' AS BIGINT)
+            FROM {rows} WHERE TRUE
+            ON CONFLICT (contact, channel, scope, source, lane) DO UPDATE SET
+                suppressed = excluded.suppressed, occurred_at = excluded.occurred_at, event_id = excluded.event_id,
+                kind = excluded.kind, reason = excluded.reason, origin = excluded.origin, updated_at = excluded.updated_at
+            WHERE excluded.occurred_at > registers.occurred_at
+                OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed > registers.suppressed)
+                OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed = registers.suppressed
+                    AND excluded.event_id > registers.event_id)";
+        self.query(text).bind(rows(&values)).execute(&mut **transaction).await?;
+        Ok(())
+    }
+
+    async fn insert_deliveries<'a>(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        told: impl Iterator<Item = (&'a Event, &'a [(String, State)])>,
+    ) -> Result<()> {
+        let now = micros(clock::now());
+        let mut values: Vec<_> = told
+            .flat_map(|(event, targets)| {
+                targets.iter().map(|(target, state)| {
+                    json!({ "id": Delivery::id_of(event.id, target), "event_id": event.id, "target": target,
+                        "kind": event.kind, "state": state, "now": now })
+                })
+            })
+            .collect();
+        if values.is_empty() {
+            return Ok(());
+        }
+        values.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+        let text = "
+            INSERT INTO deliveries (id, event_id, target, kind, state, attempts, attempts_ever, created_at, moved_at)
+            SELECT rows.value->>'id', rows.value->>'event_id', rows.value->>'target', rows.value->>'kind',
+                rows.value->>'state', 0, 0, CAST(rows.value->>'now' AS BIGINT), CAST(rows.value->>'now' AS BIGINT)
+            FROM {rows} WHERE TRUE
+            ON CONFLICT (id) DO NOTHING";
+        self.query(text).bind(rows(&values)).execute(&mut **transaction).await?;
+        Ok(())
+    }
+
+    async fn insert_quarantine(&self, transaction: &mut Transaction<'_, Any>, entries: &[Entry<'_>]) -> Result<()> {
+        let now = micros(clock::now());
+        let values: Vec<_> = entries
+            .iter()
+            .flat_map(|entry| entry.unreadable.iter().map(|unreadable| super::quarantine::row(entry.envelope, unreadable, now)))
+            .collect();
+        self.hold(transaction, &values).await
+    }
+
+    async fn insert_envelopes(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        entries: &[Entry<'_>],
+        recorded: &[Recorded],
+    ) -> Result<()> {
+        let mut recorded = recorded.iter();
+        let values: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let repeated = recorded.by_ref().take(entry.events.len()).filter(|recorded| **recorded != Recorded::Owned);
+                envelope_row(entry, entry.duplicates + repeated.count())
+            })
+            .collect();
+        let text = "
+            INSERT INTO envelopes (id, source, provider, received_at, content_type, headers, body, events, duplicates, malformed)
+            SELECT rows.value->>'id', rows.value->>'source', rows.value->>'provider',
+                CAST(rows.value->>'received_at' AS BIGINT), rows.value->>'content_type', rows.value->>'headers', {body},
+                CAST(rows.value->>'events' AS BIGINT), CAST(rows.value->>'duplicates' AS BIGINT),
+                CAST(rows.value->>'malformed' AS BIGINT)
+            FROM {rows} WHERE TRUE
+            ON CONFLICT (id) DO NOTHING";
+        self.query(text).bind(rows(&values)).execute(&mut **transaction).await?;
+        Ok(())
+    }
+}
+
+fn events<'a>(entries: &'a [Entry<'a>]) -> impl Iterator<Item = &'a Event> {
+    entries.iter().flat_map(|entry| entry.events.iter().map(|(event, _)| *event))
+}
+
+/// The events that their entry owns, with who is told of them.
+fn told<'a>(entries: &'a [Entry<'a>], recorded: &'a [Recorded]) -> impl Iterator<Item = (&'a Event, &'a [(String, State)])> {
+    let events = entries.iter().flat_map(|entry| &entry.events).zip(recorded);
+    events.filter(|(_, recorded)| **recorded == Recorded::Owned).map(|((event, targets), _)| (*event, &targets[..]))
+}
+
+/// One register's new value.
+#[derive(Debug, Clone, Copy)]
+struct Set<'a> {
+    event: &'a Event,
+    place: Place<'a>,
+    suppressed: bool,
+}
+
+/// Contact, channel, scope, source, lane: the register's key, in the key's order.
+type Place<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str);
+
+impl Set<'_> {
+    /// What decides which of two values of one register stands.
+    fn rank(&self) -> (jiff::Timestamp, bool, String) {
+        (self.event.occurred_at, self.suppressed, self.event.id.to_string())
+    }
+
+    fn row(&self, now: i64) -> Value {
+        let (contact, channel, scope, source, lane) = self.place;
+        json!({ "contact": contact, "channel": channel, "scope": scope, "source": source, "lane": lane,
+            "suppressed": i64::from(self.suppressed), "occurred_at": micros(self.event.occurred_at), "event_id": self.event.id,
+            "kind": self.event.kind, "reason": self.event.reason, "origin": self.event.origin, "updated_at": now })
+    }
+}
+
+/// The winner per register, in the key's order: one statement must not touch a row twice.
+fn fold<'a>(events: impl Iterator<Item = &'a Event>) -> BTreeMap<Place<'a>, Set<'a>> {
+    let mut folded: BTreeMap<Place<'a>, Set<'a>> = BTreeMap::new();
+    for event in events {
+        let Some(contact) = &event.contact else { continue };
+        for change in event.changes() {
+            let place = (&*contact.address, contact.channel.as_str(), change.scope, &*event.source, change.lane.as_str());
+            let set = Set { event, place, suppressed: change.suppressed };
+            folded.entry(place).and_modify(|best| if set.rank() > best.rank() { *best = set }).or_insert(set);
+        }
+    }
+    folded
+}
+
+fn event_row(event: &Event, now: i64) -> Value {
+    let contact = event.contact.as_ref();
+    json!({
+        "id": event.id, "envelope_id": event.envelope_id, "source": event.source, "provider": event.provider,
+        "kind": event.kind, "bounce_class": event.bounce_class, "channel": contact.map(|contact| contact.channel),
+        "contact": contact.map(|contact| &contact.address), "contact_raw": contact.map(|contact| &contact.raw),
+        "scope": event.scope, "occurred_at": micros(event.occurred_at), "received_at": micros(event.received_at),
+        "recorded_at": now, "time_assumed": i64::from(event.time_assumed), "reason": event.reason, "origin": event.origin,
+        "effect": event.effect, "provider_event": event.provider_event, "provider_event_id": event.provider_event_id,
+        "message_id": event.message_id, "campaign_id": event.campaign_id, "metadata": text(&event.metadata),
+        "fingerprint": event.fingerprint(),
+    })
+}
+
+fn envelope_row(entry: &Entry<'_>, duplicates: usize) -> Value {
+    let envelope = entry.envelope;
+    json!({
+        "id": envelope.id, "source": envelope.source, "provider": entry.provider,
+        "received_at": micros(envelope.received_at), "content_type": envelope.content_type,
+        "headers": text(&envelope.headers), "body": hex(&envelope.body),
+        "events": entry.events.len() + entry.duplicates, "duplicates": duplicates, "malformed": entry.unreadable.len(),
+    })
+}
+
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("these have text keys")
+}
+
+/// Bytes as JSON can carry them to both databases.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}

@@ -1,0 +1,223 @@
+//! What only RabbitMQ can get wrong: confirms, routing, lost connections.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use lapin::{
+    options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    types::{AMQPValue, FieldTable},
+};
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    super::{Error, Queue, RabbitMq},
+    proxy::Proxy,
+    *,
+};
+
+async fn open(url: &str, store: &Store) -> Arc<RabbitMq> {
+    let queue = RabbitMq::connect(url, &store.prefix, &[Duration::from_secs(3)])
+        .await
+        .unwrap();
+    queue.declare(&[URGENT, BULK, retried()]).await.unwrap();
+    Arc::new(queue)
+}
+
+/// The test's URL by way of a proxy.
+async fn proxied() -> (Proxy, String) {
+    let url = test_url("OPTOUT_TEST_AMQP_URL");
+    let mut parsed = url::Url::parse(&url).unwrap();
+    let proxy = Proxy::before(format!(
+        "{}:{}",
+        parsed.host_str().unwrap(),
+        parsed.port().unwrap_or(5672)
+    ))
+    .await;
+    parsed.set_host(Some("127.0.0.1")).unwrap();
+    parsed.set_port(Some(proxy.address.port())).unwrap();
+    (proxy, parsed.to_string())
+}
+
+/// MEASURED.md, trap 1: published by many tasks on one channel, rejected messages are reported as confirmed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rejected_publish_is_never_reported_as_confirmed() {
+    run(Store::rabbitmq(), |store| rejected(store).boxed()).await;
+}
+
+async fn rejected(store: &Store) {
+    let queue = open(&store.url, store).await;
+    let rejecting = QueueName::Target("rejecting".to_owned(), Feed::Bulk);
+    queue.topology().add(&rejecting);
+    let name = queue.topology().queue(&rejecting);
+    let channel = store.broker().await.create_channel().await.unwrap();
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(0));
+    arguments.insert(
+        "x-overflow".into(),
+        AMQPValue::LongString("reject-publish".into()),
+    );
+    let options = QueueDeclareOptions {
+        durable: true,
+        exclusive: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(name.clone(), options, arguments)
+        .await
+        .unwrap();
+    let work = format!("{}.work", store.prefix).into();
+    channel
+        .queue_bind(
+            name,
+            work,
+            rejecting.to_string().into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+
+    let mut tasks = JoinSet::new();
+    for task in 0..128 {
+        let (queue, rejecting) = (queue.clone(), rejecting.clone());
+        tasks.spawn(async move {
+            for number in 0..50 {
+                if (task + number) % 4 == 0 {
+                    let outcome = queue.publish(vec![message(&rejecting, "no")]).await;
+                    assert!(
+                        matches!(outcome, Err(Error::Refused(_))),
+                        "rejected, and reported as {outcome:?}"
+                    );
+                } else {
+                    queue.publish(vec![message(&URGENT, "yes")]).await.unwrap();
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    let queue: Arc<dyn Queue> = queue;
+    ready(&queue, &URGENT, 128 * 50 * 3 / 4).await;
+}
+
+/// lapin hands a message that the broker sent back to whichever confirm completes next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_message_that_no_queue_takes_is_refused_and_the_queue_declared_again() {
+    run(Store::rabbitmq(), |store| unroutable(store).boxed()).await;
+}
+
+async fn unroutable(store: &Store) {
+    let queue = open(&store.url, store).await;
+    let unbound = QueueName::Target("unbound".to_owned(), Feed::Bulk);
+    queue.topology().add(&unbound); // known, and not declared: as if it had been deleted on the broker
+    let mut tasks = JoinSet::new();
+    for task in 0..64 {
+        let (queue, unbound) = (queue.clone(), unbound.clone());
+        tasks.spawn(async move {
+            let name = if task % 2 == 0 { &unbound } else { &URGENT };
+            (
+                task % 2 == 0,
+                queue.publish(vec![message(name, task)]).await.is_ok(),
+            )
+        });
+    }
+    let outcomes = tasks.join_all().await;
+    let confirmed = |unbound: bool| {
+        outcomes
+            .iter()
+            .filter(|outcome| **outcome == (unbound, true))
+            .count()
+    };
+    let queue: Arc<dyn Queue> = queue;
+    publish_at_last(&queue, message(&unbound, "declared again")).await;
+    let depth = queue.depth(&unbound).await.unwrap().ready;
+    assert!(
+        depth > u64::try_from(confirmed(true)).unwrap(),
+        "{depth} are there, {} were confirmed",
+        confirmed(true)
+    );
+    assert!(queue.depth(&URGENT).await.unwrap().ready >= u64::try_from(confirmed(false)).unwrap());
+    let channel = store.broker().await.create_channel().await.unwrap();
+    channel
+        .queue_delete(
+            format!("{}.{unbound}", store.prefix).into(),
+            QueueDeleteOptions::default(),
+        )
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_cut_everything_goes_on_and_nothing_confirmed_is_lost() {
+    run(Store::rabbitmq(), |store| cut(store).boxed()).await;
+}
+
+async fn cut(store: &Store) {
+    let (proxy, url) = proxied().await;
+    let queue: Arc<dyn Queue> = open(&url, store).await;
+    let mut consumer = queue.consume(&URGENT, 10).await.unwrap();
+    queue.publish(vec![message(&URGENT, "held")]).await.unwrap();
+    let held = receive_one(&mut consumer).await;
+    let mut publishers = JoinSet::new();
+    for publisher in 0..16 {
+        let queue = queue.clone();
+        publishers.spawn(async move {
+            for number in 0..40 {
+                publish_at_last(&queue, message(&BULK, format!("{publisher} {number}"))).await;
+            }
+        });
+    }
+    for _ in 0..3 {
+        sleep(Duration::from_millis(100)).await;
+        proxy.cut();
+        sleep(Duration::from_millis(20)).await;
+        proxy.mend();
+    }
+    publishers.join_all().await;
+
+    let gone = timeout(LONG, consumer.receive(1))
+        .await
+        .expect("a consumer without connection says so");
+    assert!(matches!(gone, Err(Error::Unavailable(_))), "{gone:?}");
+    assert!(consumer.ack(&[held.token]).await.is_err());
+    let again = receive_one(&mut queue.consume(&URGENT, 10).await.unwrap()).await;
+    assert_eq!((again.body, again.deliveries), (held.body, 2));
+
+    let mut consumer = queue.consume(&BULK, 1000).await.unwrap();
+    let mut came = BTreeSet::new();
+    while came.len() < 16 * 40 {
+        came.extend(bodies(&receive(&mut consumer, 1).await));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_broker_is_away_publishing_fails_soon_and_what_was_declared_comes_back_with_it() {
+    run(Store::rabbitmq(), |store| away(store).boxed()).await;
+}
+
+async fn away(store: &Store) {
+    let (proxy, url) = proxied().await;
+    let queue: Arc<dyn Queue> = open(&url, store).await;
+    proxy.cut();
+    eventually(|| async { queue.publish(vec![message(&URGENT, "lost")]).await.is_err() }).await;
+    let start = Instant::now();
+    let outcome = queue.publish(vec![message(&URGENT, "lost")]).await;
+    assert!(matches!(outcome, Err(Error::Unavailable(_))), "{outcome:?}");
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(queue.ping().await.is_err());
+    assert!(queue.consume(&URGENT, 1).await.is_err());
+
+    store.clean().await;
+    proxy.mend();
+    publish_at_last(&queue, message(&URGENT, "found")).await;
+    queue.ping().await.unwrap();
+    assert_eq!(
+        receive_one(&mut queue.consume(&URGENT, 1).await.unwrap())
+            .await
+            .body,
+        "found"
+    );
+}

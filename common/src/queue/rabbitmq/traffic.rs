@@ -1,0 +1,222 @@
+//! What stands on the publisher's channel: messages on their way, and the batches that wait for their confirms.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use lapin::{
+    BasicProperties, Channel, Confirmation, options::BasicPublishOptions, types::FieldTable,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    super::{Error, Message, Result},
+    DELAY, Link, PUBLISHED,
+    publisher::Batch,
+    unavailable,
+};
+use crate::clock;
+
+/// Confirms that are awaited at the same time. More only adds latency.
+const OUTSTANDING: usize = 512;
+
+/// A batch of which messages are waiting or outstanding.
+struct Open {
+    left: usize,
+    failure: Option<Error>,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+/// What became of one publish.
+pub(super) struct Landed {
+    batch: u64,
+    number: u64,
+    confirmation: lapin::Result<Confirmation>,
+}
+
+/// What stands on one channel.
+pub(super) struct Traffic<'a> {
+    link: &'a Link,
+    channel: &'a Channel,
+    waiting: VecDeque<(u64, Message)>,
+    pub(super) flying: FuturesUnordered<BoxFuture<'static, Landed>>,
+    open: HashMap<u64, Open>,
+    /// Numbers of messages that the broker sent back.
+    returned: HashSet<u64>,
+    /// Counts batches and messages.
+    number: u64,
+}
+
+impl<'a> Traffic<'a> {
+    pub(super) fn new(link: &'a Link, channel: &'a Channel) -> Self {
+        let (waiting, flying) = (VecDeque::new(), FuturesUnordered::new());
+        Self {
+            link,
+            channel,
+            waiting,
+            flying,
+            open: HashMap::new(),
+            returned: HashSet::new(),
+            number: 0,
+        }
+    }
+
+    /// Whether another batch may come in.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.is_empty() && self.flying.len() < OUTSTANDING
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    pub(super) fn accept(&mut self, batch: Batch) {
+        if batch.answer.is_closed() {
+            return; // the caller gave up while the broker was away or slow: do not publish what it will publish again
+        }
+        let number = self.next_number();
+        self.open.insert(
+            number,
+            Open {
+                left: batch.messages.len(),
+                failure: None,
+                answer: batch.answer,
+            },
+        );
+        self.waiting
+            .extend(batch.messages.into_iter().map(|message| (number, message)));
+    }
+
+    /// Sends off what is waiting, as far as there is room.
+    pub(super) fn launch(&mut self) {
+        while self.flying.len() < OUTSTANDING
+            && let Some((batch, message)) = self.waiting.pop_front()
+        {
+            let number = self.next_number();
+            let route = self.link.topology.route(message.delay);
+            let channel = self.channel.clone();
+            let mut flight = async move {
+                let options = BasicPublishOptions {
+                    mandatory: true,
+                    ..BasicPublishOptions::default()
+                };
+                let mut properties = properties(number, message.delay);
+                if let Some(expiration) = route.expiration {
+                    properties = properties.with_expiration(expiration);
+                }
+                let key = message.queue.to_string().into();
+                let confirmation = match channel
+                    .basic_publish(route.exchange, key, options, &message.body, properties)
+                    .await
+                {
+                    Ok(confirm) => confirm.await,
+                    Err(error) => Err(error),
+                };
+                Landed {
+                    batch,
+                    number,
+                    confirmation,
+                }
+            }
+            .boxed();
+            // The first poll numbers the message and queues its frames: it must happen here, one after the other.
+            match flight.as_mut().now_or_never() {
+                Some(landed) => self.flying.push(async move { landed }.boxed()),
+                None => self.flying.push(flight),
+            }
+        }
+    }
+
+    /// Settles this one and all others that have landed. True if the broker sent a message back.
+    ///
+    /// lapin hands a message that was sent back to whichever confirm completes next, not to the message's own. So which
+    /// one it was is told by the number that it carries; and a confirm that brings a foreign one counts as refused, too,
+    /// since its own may be still to come. All that have landed are looked at before any is answered: the confirm that
+    /// brings the message back may be a later one in the same frame.
+    pub(super) fn settle(&mut self, first: Landed) -> bool {
+        let mut landed = vec![first];
+        while let Some(Some(next)) = self.flying.next().now_or_never() {
+            landed.push(next);
+        }
+        let mut returned = false;
+        for Landed { confirmation, .. } in &landed {
+            if let Ok(Confirmation::Ack(Some(message)) | Confirmation::Nack(Some(message))) =
+                confirmation
+            {
+                returned = true;
+                let id = message.delivery.properties.message_id().as_ref();
+                self.returned
+                    .extend(id.and_then(|id| id.as_str().parse::<u64>().ok()));
+            }
+        }
+        for Landed {
+            batch,
+            number,
+            confirmation,
+        } in landed
+        {
+            let came_back = self.returned.remove(&number);
+            let failure = match confirmation {
+                Ok(Confirmation::Ack(None)) if !came_back => None,
+                Ok(Confirmation::Ack(_)) => Some(Error::Refused(
+                    "no queue is bound to take the message".to_owned(),
+                )),
+                Ok(Confirmation::Nack(_)) => {
+                    Some(Error::Refused("the broker rejected the message".to_owned()))
+                }
+                Ok(Confirmation::NotRequested) => Some(Error::Refused(
+                    "the channel is not in confirm mode".to_owned(),
+                )),
+                Err(error) => Some(unavailable(error)),
+            };
+            self.close(batch, failure);
+        }
+        if self.flying.is_empty() {
+            self.returned.clear();
+        }
+        returned
+    }
+
+    /// One message of the batch is done with.
+    fn close(&mut self, batch: u64, failure: Option<Error>) {
+        let Some(open) = self.open.get_mut(&batch) else {
+            return;
+        };
+        open.left -= 1;
+        if open.failure.is_none() {
+            open.failure = failure;
+        }
+        if open.left == 0
+            && let Some(open) = self.open.remove(&batch)
+        {
+            drop(open.answer.send(open.failure.map_or(Ok(()), Err)));
+        }
+    }
+
+    /// The connection is lost: nobody knows what of this has arrived.
+    pub(super) fn fail(self) {
+        for open in self.open.into_values() {
+            drop(open.answer.send(Err(Error::Unavailable(
+                "the connection was lost before the confirm".into(),
+            ))));
+        }
+    }
+}
+
+fn properties(number: u64, delay: Duration) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    headers.insert(PUBLISHED.into(), clock::now().as_millisecond().into());
+    if !delay.is_zero() {
+        headers.insert(
+            DELAY.into(),
+            i64::try_from(delay.as_millis()).unwrap_or(i64::MAX).into(),
+        );
+    }
+    BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_message_id(number.to_string().into())
+        .with_headers(headers)
+}

@@ -1,0 +1,84 @@
+//! The file that the embedded queue and the embedded claims are kept in, together or each in one of its own.
+//!
+//! Opening creates the folder, the file and the tables, and refuses a file that a later release has written. Several
+//! processes may open one file, also for the first time and at the same time.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+
+/// `PRAGMA user_version`: what the tables of this release look like.
+const FORMAT: i64 = 1;
+
+/// How long a statement waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The options for `sqlite:PATH`, with the folder created.
+pub(crate) fn options(
+    url: &str,
+    synchronous: SqliteSynchronous,
+) -> sqlx::Result<SqliteConnectOptions> {
+    let options: SqliteConnectOptions = url.parse()?;
+    if let Some(folder) = options.get_filename().parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    Ok(options
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .busy_timeout(BUSY)
+        .foreign_keys(false)
+        .disable_statement_logging())
+}
+
+/// Opens the file and makes sure of its tables.
+pub(crate) async fn open(
+    options: &SqliteConnectOptions,
+    schema: &'static str,
+) -> sqlx::Result<SqliteConnection> {
+    // While another process turns the new file to WAL, SQLite answers "locked" at once, whatever the busy time-out.
+    let patience = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(10))
+        .with_jitter()
+        .with_max_times(8);
+    (|| prepare(options, schema))
+        .retry(patience)
+        .when(is_busy)
+        .await
+}
+
+async fn prepare(
+    options: &SqliteConnectOptions,
+    schema: &'static str,
+) -> sqlx::Result<SqliteConnection> {
+    let mut connection = options.connect().await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *transaction)
+        .await?;
+    if found > FORMAT {
+        let file = options.get_filename().display();
+        let why = format!("{file} has format {found}, this release reads up to {FORMAT}");
+        return Err(sqlx::Error::Configuration(why.into()));
+    }
+    sqlx::raw_sql(schema).execute(&mut *transaction).await?;
+    sqlx::raw_sql("PRAGMA user_version = 1")
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(connection)
+}
+
+/// The primary result code, where SQLite gave one: 5 busy, 13 full.
+pub(crate) fn result_code(error: &sqlx::Error) -> Option<u32> {
+    let extended: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(result_code(error), Some(5 | 6))
+}

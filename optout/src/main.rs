@@ -1,0 +1,58 @@
+//! `optout`: all services in one process, and the command line.
+
+mod check;
+mod client;
+mod config;
+mod demo;
+mod healthcheck;
+mod migrate;
+mod send;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Receives opt-out webhooks and makes every opt-out hold everywhere.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file; else OPTOUT_CONFIG, else optout.toml here, else defaults
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run ingress, worker and api in one process (the default)
+    Serve,
+    /// See the main job at once: embedded stores, stand-in targets, one sample of each provider
+    Demo(demo::Options),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Send a provider's sample, with the source's credentials, to a running ingress
+    Send(send::Options),
+    /// Ask whether a contact is unsubscribed
+    Check(check::Options),
+    /// Apply what migrations the ledger is missing
+    Migrate,
+    /// Ask a running process whether it is ready; for container health checks
+    Healthcheck(healthcheck::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let path = arguments.config.as_deref();
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(path),
+        Command::Demo(options) => demo::run(&options),
+        Command::Config(command) => config::run(path, &command),
+        Command::Send(options) => client::run(path, |loaded| send::send(loaded, options)),
+        Command::Check(options) => client::run(path, |loaded| check::check(loaded, options)),
+        Command::Migrate => client::run(path, migrate::migrate),
+        Command::Healthcheck(options) => client::run(path, |loaded| healthcheck::ask(loaded, options)),
+    }
+}

@@ -1,0 +1,93 @@
+//! `optout send PROVIDER`: posts a provider's sample to a running ingress, with the credentials that the source asks for.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use common::{
+    config::{Credential, Loaded, Source},
+    providers::{self, Provider, Sample},
+};
+use reqwest::{Client, RequestBuilder, Response};
+use secrecy::ExposeSecret;
+
+use crate::client;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// brevo, notifiedby, postmark or sentinmail
+    provider: String,
+    /// The source to post to; else the first one of that provider
+    #[arg(long)]
+    source: Option<String>,
+    /// The sample; else the provider's first
+    #[arg(long)]
+    sample: Option<String>,
+    /// The ingress to post to; else the configured one
+    #[arg(long)]
+    url: Option<String>,
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+pub(crate) async fn send(loaded: Loaded, options: Options) -> anyhow::Result<ExitCode> {
+    let provider = providers::find(&options.provider).with_context(|| {
+        let known: Vec<_> = providers::ALL.iter().map(|provider| provider.name()).collect();
+        format!("no provider is called {:?}; known are {}", options.provider, known.join(", "))
+    })?;
+    let sample = sample(provider, options.sample.as_deref())?;
+    let of_provider = |source: &&Source| match &options.source {
+        Some(name) => source.name == *name,
+        None => source.provider.name() == provider.name(),
+    };
+    let source = loaded.config.sources.iter().find(of_provider).with_context(|| {
+        format!("no source of the provider {} is configured; add one under [[sources]]", provider.name())
+    })?;
+    let base = options.url.unwrap_or_else(|| format!("http://{}", loaded.config.ingress.bind));
+    let answer = post(&client::http()?, &base, source, sample).await?;
+    let status = answer.status();
+    println!("{status} {}", answer.text().await?);
+    Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn sample(provider: &dyn Provider, name: Option<&str>) -> anyhow::Result<Sample> {
+    let samples = provider.samples();
+    let found = match name {
+        None => samples.first(),
+        Some(name) => samples.iter().find(|sample| sample.name == name),
+    };
+    let Some(found) = found else {
+        let known: Vec<_> = samples.iter().map(|sample| sample.name).collect();
+        bail!("{} has no such sample; it has {}", provider.name(), known.join(", "));
+    };
+    Ok(*found)
+}
+
+/// Posts a sample to a source's URL as its provider would, with every credential that the source demands.
+pub(crate) async fn post(
+    client: &Client,
+    base: &str,
+    source: &Source,
+    sample: Sample,
+) -> anyhow::Result<Response> {
+    let url = format!("{base}/webhooks/{}", source.name);
+    let mut request = client.post(&url).body(sample.body());
+    for (name, value) in sample.headers() {
+        request = request.header(name, value);
+    }
+    for credential in &source.credentials {
+        request = prove(request, credential)?;
+    }
+    request.send().await.with_context(|| format!("no answer from the ingress at {base}"))
+}
+
+fn prove(request: RequestBuilder, credential: &Credential) -> anyhow::Result<RequestBuilder> {
+    let first = |secrets: &[secrecy::SecretString]| {
+        secrets.first().map(|secret| secret.expose_secret().to_owned()).context("the source has no secret")
+    };
+    Ok(match credential {
+        Credential::Bearer { tokens } => request.bearer_auth(first(tokens)?),
+        Credential::Basic { username, passwords } => request.basic_auth(username, Some(first(passwords)?)),
+        Credential::Header { name, secrets } => request.header(name, first(secrets)?),
+        Credential::Query { name, secrets } => request.query(&[(name, first(secrets)?)]),
+        Credential::Signature(_) => bail!("this provider's signature cannot be made here"),
+    })
+}

@@ -1,0 +1,36 @@
+//! End to end: webhooks go in at the HTTP door of real processes, over real stores, and come out at targets.
+
+mod bad_input;
+mod faults;
+mod operations;
+mod pipeline;
+
+use tests::{Kind, Receiver};
+
+/// Both sets of stores.
+const BOTH: [Kind; 2] = [Kind::Embedded, Kind::Scaled];
+
+/// Sources of all four providers that anybody may call, and one target that hears of everything.
+fn configuration(receiver: &Receiver) -> String {
+    let mut text = "[retry]\nschedule = [\"300ms\", \"300ms\", \"300ms\", \"1s\", \"1s\", \"1s\", \"5s\"]\n\
+        [outbound]\nallow_networks = [\"127.0.0.0/8\"]\n"
+        .to_owned();
+    for provider in ["notifiedby", "sentinmail", "postmark", "brevo"] {
+        text += &format!("[[sources]]\nname = \"{provider}\"\nprovider = \"{provider}\"\nauth = {{ kind = \"none\" }}\n");
+    }
+    text + &http_target("hook", receiver, "")
+}
+
+/// One `http` target that is told of everything at `/NAME`.
+fn http_target(name: &str, receiver: &Receiver, more: &str) -> String {
+    let url = receiver.url(&format!("/{name}"));
+    format!(
+        "[[targets]]\nname = \"{name}\"\nkind = \"http\"\nevents = [\"*\"]\nurl = \"{url}\"\ntimeout = \"2s\"\n\
+         secret = \"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"\n{more}\n"
+    )
+}
+
+/// NotifiedBy's body for one address.
+fn unsubscribed(email: &str) -> String {
+    format!(r#"{{"event":"unsubscribed","email":"{email}","timestamp":"2024-07-02T18:04:00Z"}}"#)
+}

@@ -1,0 +1,69 @@
+//! An outlet: a configured target with what the deliver stage needs to treat it fairly.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use common::config::{self, Config, Filter};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+use crate::{
+    breaker::Breaker,
+    outbound::{NoClient, Outbound},
+    targets::{self, KINDS, Setup, Target},
+};
+
+/// What a target's own `timeout` takes the place of.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A target, its slots, its rate and its breaker.
+pub struct Outlet {
+    pub name: String,
+    pub events: Filter,
+    pub enabled: bool,
+    pub slots: u16,
+    pub rate: Option<DefaultDirectRateLimiter>,
+    pub timeout: Duration,
+    pub breaker: Breaker,
+    pub target: Box<dyn Target>,
+}
+
+impl Outlet {
+    /// Messages in hand per queue: enough that a free slot never waits for the queue.
+    pub(crate) fn prefetch(&self) -> u16 {
+        let calls = u16::try_from(self.target.batch()).unwrap_or(u16::MAX).saturating_mul(self.slots);
+        calls.saturating_mul(2).clamp(16, 512)
+    }
+}
+
+/// Builds every target. What is wrong with its settings is noted where the configuration's other mistakes are.
+pub fn outlets(config: &Config) -> Result<Vec<Arc<Outlet>>, NoClient> {
+    let outbound = Outbound::new(config.outbound.allow_networks.clone(), DEFAULT_TIMEOUT)?;
+    Ok(config.targets.iter().filter_map(|target| build(target, &outbound)).map(Arc::new).collect())
+}
+
+fn build(target: &config::Target, outbound: &Outbound) -> Option<Outlet> {
+    let mut settings = target.settings.clone();
+    let Some(kind) = targets::find(&target.kind) else {
+        let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        settings.mistake("kind", format!("is {:?}; known are {}", target.kind, known.join(", ")));
+        return None;
+    };
+    let rate = target.rate.or(kind.rate);
+    let events = target.events.kinds();
+    let setup = Setup { events: &events, rate, outbound: &outbound.with_timeout(target.timeout) };
+    let built = (kind.build)(&mut settings, &setup);
+    settings.finish();
+    let quota = rate.and_then(|rate| {
+        let calls = NonZeroU32::new(rate.calls)?;
+        Some(Quota::with_period(rate.pause())?.allow_burst(calls))
+    });
+    Some(Outlet {
+        name: target.name.clone(),
+        events: target.events.clone(),
+        enabled: target.enabled,
+        slots: target.slots.min(built.slots()),
+        rate: quota.map(RateLimiter::direct),
+        timeout: target.timeout,
+        breaker: Breaker::new(target.breaker_after),
+        target: built?,
+    })
+}

@@ -1,0 +1,48 @@
+//! Trouble inside spends no retries: while the ledger, the claims store or the queue is away, a step is done again, for
+//! ever, with growing pauses. Only a target's own failures count as attempts.
+
+use std::{fmt::Display, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use common::lifecycle::Lifecycle;
+use metrics::counter;
+use tracing::{info, warn};
+
+/// Does `step` until it works. None if the worker is told to stop before it does.
+///
+/// The first failure of a row is logged, and its end.
+pub(crate) async fn until_done<T, E, F>(lifecycle: &Lifecycle, what: &'static str, mut step: impl FnMut() -> F) -> Option<T>
+where
+    E: Display,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .build();
+    let mut failures = 0_u32;
+    loop {
+        match step().await {
+            Ok(value) => {
+                if failures > 0 {
+                    info!(what, failures, "works again");
+                }
+                return Some(value);
+            }
+            Err(error) => {
+                counter!("optout_inside_trouble_total", "what" => what).increment(1);
+                if failures == 0 {
+                    warn!(what, %error, "pausing until this works");
+                }
+                failures += 1;
+            }
+        }
+        let pause = pauses.next().unwrap_or(Duration::from_secs(5));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = lifecycle.stopping() => return None,
+        }
+    }
+}

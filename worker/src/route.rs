@@ -1,0 +1,244 @@
+//! The route stage: parse, normalise, claim, record, publish one delivery per target.
+//!
+//! What is true if the process dies:
+//! - before the record commits: nothing has happened; the message is handed out again. Its claims are its own envelopes'.
+//! - after the record, before the publish: the deliveries are in the ledger as pending; the message is handed out again,
+//!   the ledger says that the events are its own, and they are published.
+//! - after the publish, before the acknowledgement: the deliveries are published twice; the deliver stage asks the ledger
+//!   for leave, which it gives once.
+//! - before the claims are settled: they stay contested, and a duplicate asks the ledger.
+
+use std::sync::Arc;
+
+use common::{
+    claims::{Claim, Wish},
+    clock,
+    delivery::{Delivery, State},
+    envelope::{self, Envelope},
+    event::{Event, derived_id},
+    fault,
+    ledger::{self, Entry, Recorded, Unreadable},
+    lifecycle::Lifecycle,
+    queue::{Feed, Message, Priority, QueueName},
+};
+use metrics::{counter, histogram};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::{debug, error, warn};
+
+use crate::{App, patience::until_done, stage::Item};
+
+/// Messages that are routed together: one round trip to each store for all of them.
+const BATCH: usize = 64;
+
+/// A message with several envelopes that was handed out this often is split, so that one envelope that kills its worker
+/// takes no other along.
+const SPLIT_AFTER: u32 = 3;
+
+/// Routes what comes, until the stage that feeds it ends.
+pub(crate) async fn run(app: Arc<App>, priority: Priority, mut from: UnboundedReceiver<Item>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+    let mut items = Vec::with_capacity(BATCH);
+    while from.recv_many(&mut items, BATCH).await > 0 {
+        // None means that the worker is stopping: the items are dropped, and so go back to the queue.
+        if route(&app, priority, &items, &lifecycle).await.is_some() {
+            items.drain(..).for_each(Item::ack);
+        }
+        items.clear();
+    }
+    Ok(())
+}
+
+/// Does all that the messages ask for. None if the worker is told to stop in the middle.
+async fn route(app: &App, priority: Priority, items: &[Item], lifecycle: &Lifecycle) -> Option<()> {
+    fault::point("route.received");
+    let mut envelopes = vec![];
+    for item in items {
+        match envelope::decode(item.body().clone()) {
+            Ok(found) if found.len() > 1 && item.message.deliveries >= SPLIT_AFTER => {
+                split(app, priority, &found, lifecycle).await?;
+            }
+            Ok(found) => envelopes.extend(found),
+            Err(error) => undecodable(app, item, &error, lifecycle).await?,
+        }
+    }
+    let parsed: Vec<_> = envelopes.iter().map(|envelope| parse(app, envelope)).collect();
+    record_all(app, &parsed, lifecycle).await
+}
+
+/// One envelope, read.
+struct Parsed<'a> {
+    envelope: &'a Envelope,
+    provider: &'static str,
+    events: Vec<Event>,
+    unreadable: Vec<Unreadable>,
+}
+
+/// Reads one envelope. What cannot be read is kept with the reason.
+fn parse<'a>(app: &App, envelope: &'a Envelope) -> Parsed<'a> {
+    let whole = |reason: String| vec![Unreadable { element: None, reason }];
+    let Some(source) = app.sources.get(&envelope.source) else {
+        let reason = format!("the source {:?} is not configured here", envelope.source);
+        return Parsed { envelope, provider: "", events: vec![], unreadable: whole(reason) };
+    };
+    let provider = source.provider.name();
+    let elements = match source.provider.parse(envelope) {
+        Ok(elements) => elements,
+        Err(malformed) => {
+            return Parsed { envelope, provider, events: vec![], unreadable: whole(malformed.to_string()) };
+        }
+    };
+    let (mut events, mut unreadable) = (vec![], vec![]);
+    for (index, element) in elements.into_iter().enumerate() {
+        match element {
+            Ok(draft) => events.push(draft.into_event(envelope, provider, source.undetermined_bounce)),
+            Err(malformed) => unreadable.push(Unreadable { element: Some(index), reason: malformed.to_string() }),
+        }
+    }
+    Parsed { envelope, provider, events, unreadable }
+}
+
+/// Claims, records and publishes. If the ledger refuses the rows, each envelope is tried by itself, so that the one which
+/// it refuses costs no other.
+async fn record_all(app: &App, parsed: &[Parsed<'_>], lifecycle: &Lifecycle) -> Option<()> {
+    let Err(refused) = record(app, parsed, lifecycle).await? else { return Some(()) };
+    if let [one] = parsed {
+        error!(envelope.id = %one.envelope.id, error = %refused, "the ledger refuses an envelope's events; it goes to quarantine");
+        let reason = format!("the ledger refused its events: {refused}");
+        return quarantine(app, one.envelope, one.provider, &reason, lifecycle).await;
+    }
+    for one in parsed {
+        Box::pin(record_all(app, std::slice::from_ref(one), lifecycle)).await?;
+    }
+    Some(())
+}
+
+async fn record(app: &App, parsed: &[Parsed<'_>], lifecycle: &Lifecycle) -> Option<Result<(), ledger::Error>> {
+    let wishes: Vec<_> = parsed.iter().flat_map(|parsed| &parsed.events).map(wish).collect();
+    let claims = until_done(lifecycle, "claim", || app.claims.claim(&wishes)).await?;
+    fault::point("route.claimed");
+
+    let mut claims = claims.into_iter();
+    let entries: Vec<_> = parsed.iter().map(|parsed| entry(app, parsed, &mut claims)).collect();
+    let recorded = until_done(lifecycle, "record", || async {
+        match app.ledger.record(&entries).await {
+            Err(ledger::Error::Unavailable(error)) => Err(error),
+            answered => Ok(answered),
+        }
+    });
+    let recorded = match recorded.await? {
+        Ok(recorded) => recorded,
+        Err(refused) => return Some(Err(refused)),
+    };
+    fault::point("route.recorded");
+    count(&entries, &recorded);
+
+    let (deliveries, settled) = consequences(&entries, &recorded);
+    until_done(lifecycle, "publish", || app.queue.publish(deliveries.clone())).await?;
+    fault::point("route.published");
+    until_done(lifecycle, "settle", || app.claims.settle(&settled)).await?;
+    fault::point("route.settled");
+    Some(Ok(()))
+}
+
+fn wish(event: &Event) -> Wish {
+    Wish { event: event.id, envelope: event.envelope_id, fingerprint: event.fingerprint() }
+}
+
+/// What is to be recorded of one envelope: all its events but those that the claims store knows to be recorded.
+fn entry<'a>(app: &App, parsed: &'a Parsed<'_>, claims: &mut impl Iterator<Item = Claim>) -> Entry<'a> {
+    let mut duplicates = 0;
+    let mut events = Vec::with_capacity(parsed.events.len());
+    for event in &parsed.events {
+        match claims.next() {
+            Some(Claim::Settled) => duplicates += 1,
+            Some(Claim::Owned | Claim::Contested) | None => events.push((event, app.told_of(event.kind))),
+        }
+    }
+    let unreadable = parsed.unreadable.clone();
+    Entry { envelope: parsed.envelope, provider: parsed.provider, events, duplicates, unreadable }
+}
+
+/// The deliveries to publish, and the claims to settle for whoever owns the events.
+fn consequences(entries: &[Entry<'_>], recorded: &[Recorded]) -> (Vec<Message>, Vec<Wish>) {
+    let events = entries.iter().flat_map(|entry| &entry.events);
+    let (mut deliveries, mut settled) = (vec![], vec![]);
+    for ((event, targets), recorded) in events.zip(recorded) {
+        match recorded {
+            Recorded::Owned => {
+                let pending = targets.iter().filter(|(_, state)| *state == State::Pending);
+                deliveries.extend(pending.map(|(target, _)| message(event, target)));
+                settled.push(wish(event));
+            }
+            Recorded::Duplicate { owner, conflicting: false } => {
+                settled.push(Wish { envelope: *owner, ..wish(event) });
+            }
+            Recorded::Duplicate { conflicting: true, .. } => {
+                warn!(event.id = %event.id, envelope.id = %event.envelope_id, source = event.source,
+                    "an event came again with another content; the first is kept");
+            }
+        }
+    }
+    (deliveries, settled)
+}
+
+fn message(event: &Event, target: &str) -> Message {
+    let delivery = Delivery::new(event.clone(), target);
+    Message { queue: QueueName::Target(target.to_owned(), feed(event)), body: delivery.encode(), delay: std::time::Duration::ZERO }
+}
+
+/// What suppresses or clears overtakes what only tells.
+fn feed(event: &Event) -> Feed {
+    match event.effect {
+        common::event::Effect::Suppress | common::event::Effect::Clear => Feed::Urgent,
+        common::event::Effect::None => Feed::Bulk,
+    }
+}
+
+/// Publishes each envelope of a message by itself; the message may then be acknowledged.
+async fn split(app: &App, priority: Priority, envelopes: &[Envelope], lifecycle: &Lifecycle) -> Option<()> {
+    warn!(envelopes = envelopes.len(), "a message keeps coming back; its envelopes are tried one by one");
+    let alone = |envelope: &Envelope| Message {
+        queue: QueueName::Inbound(priority),
+        body: envelope::encode([envelope]),
+        delay: std::time::Duration::ZERO,
+    };
+    let messages: Vec<_> = envelopes.iter().map(alone).collect();
+    until_done(lifecycle, "publish", || app.queue.publish(messages.clone())).await
+}
+
+/// Keeps bytes that are no message of ours, under an id that is the same however often they come.
+pub(crate) async fn undecodable(app: &App, item: &Item, error: &envelope::DecodeError, lifecycle: &Lifecycle) -> Option<()> {
+    error!(%error, "a message cannot be decoded; it goes to quarantine");
+    let body = item.body().clone();
+    let id = derived_id("undecodable", &String::from_utf8_lossy(&body), []);
+    let source = "unknown".to_owned();
+    let envelope = Envelope { id, source, received_at: clock::now(), content_type: None, headers: vec![], body };
+    quarantine(app, &envelope, "", &error.to_string(), lifecycle).await
+}
+
+/// Puts a whole envelope into quarantine.
+pub(crate) async fn quarantine(app: &App, envelope: &Envelope, provider: &str, reason: &str, lifecycle: &Lifecycle) -> Option<()> {
+    until_done(lifecycle, "quarantine", || app.ledger.quarantine(envelope, provider, reason)).await
+}
+
+fn count(entries: &[Entry<'_>], recorded: &[Recorded]) {
+    let now = clock::now();
+    let mut recorded = recorded.iter();
+    for entry in entries {
+        let source = &entry.envelope.source;
+        let duplicate = |count: usize| {
+            counter!("optout_events_duplicate_total", "source" => source.clone()).increment(count as u64);
+        };
+        duplicate(entry.duplicates);
+        counter!("optout_events_malformed_total", "source" => source.clone()).increment(entry.unreadable.len() as u64);
+        for (event, _) in &entry.events {
+            if recorded.next().is_some_and(|recorded| *recorded == Recorded::Owned) {
+                counter!("optout_events_total", "source" => source.clone(), "kind" => event.kind.as_str()).increment(1);
+                let waited = now.duration_since(event.received_at).as_secs_f64();
+                histogram!("optout_accepted_to_applied_seconds").record(waited.max(0.0));
+                debug!(event.id = %event.id, envelope.id = %event.envelope_id, source = event.source, kind = %event.kind, "event recorded");
+            } else {
+                duplicate(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A stage: a loop over one queue, and the only place that acknowledges.
+//!
+//! The loop takes messages and hands each on as an [`Item`]; whoever finishes with one says so through it. An item that
+//! is dropped, because a step gave up, panicked or was told to stop, goes back to the queue. Acknowledgements that come
+//! together go out together.
+//!
+//! When the queue is away the loop connects again, for ever, with growing pauses. What was in hand then has gone back to
+//! the queue: its items are finished in vain, and will be seen again.
+//!
+//! Dying anywhere here loses nothing: what is not acknowledged is handed out again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::{
+    lifecycle::Lifecycle,
+    queue::{self, Consumer, Queue, QueueName, Received},
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tracing::{debug, info};
+
+use crate::patience::until_done;
+
+/// Messages are taken in gulps of at most this many.
+const GULP: usize = 256;
+
+/// A message in hand.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub message: Received,
+    settle: Option<UnboundedSender<Settled>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Settled {
+    Acknowledged(u64),
+    Released(u64),
+}
+
+impl Item {
+    /// What it caused is confirmed: it may leave the queue.
+    pub(crate) fn ack(mut self) {
+        self.settle(Settled::Acknowledged(self.message.token));
+    }
+
+    /// The message's bytes.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.message.body
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        // The other end is gone once the connection is: then the queue has taken the message back already.
+        if let Some(settle) = self.settle.take()
+            && settle.send(settled).is_err()
+        {
+            debug!("a message was settled after its connection ended; it will be handed out again");
+        }
+    }
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        self.settle(Settled::Released(self.message.token));
+    }
+}
+
+/// Takes from `name`, at most `prefetch` in hand, and hands on to `to`, until the lifecycle stops and all is settled.
+pub(crate) async fn run(
+    queue: Arc<dyn Queue>,
+    name: QueueName,
+    prefetch: u16,
+    lifecycle: Lifecycle,
+    to: UnboundedSender<Item>,
+) -> anyhow::Result<()> {
+    loop {
+        let consumer = until_done(&lifecycle, "consume", || async {
+            queue.declare(std::slice::from_ref(&name)).await?;
+            queue.consume(&name, prefetch).await
+        });
+        let Some(consumer) = consumer.await else { return Ok(()) };
+        match take(consumer, &lifecycle, &to).await {
+            Ok(()) => return Ok(()),
+            Err(error) => info!(queue = %name, %error, "connecting to the queue again"),
+        }
+    }
+}
+
+/// One connection's life: ends with `Ok` when stopped and settled, else with what ended the connection.
+async fn take(mut consumer: Box<dyn Consumer>, lifecycle: &Lifecycle, to: &UnboundedSender<Item>) -> queue::Result<()> {
+    let (settle, mut settled) = unbounded_channel();
+    let mut in_hand = 0_usize;
+    let mut stopping = lifecycle.is_stopping();
+    loop {
+        if stopping && in_hand == 0 {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            Some(first) = settled.recv() => in_hand -= acknowledge(&mut *consumer, first, &mut settled).await?,
+            () = lifecycle.stopping(), if !stopping => stopping = true,
+            received = consumer.receive(GULP), if !stopping => {
+                for message in received? {
+                    in_hand += 1;
+                    let item = Item { message, settle: Some(settle.clone()) };
+                    if to.send(item).is_err() {
+                        // Nobody takes any more: the process is coming down, and the dropped item goes back.
+                        stopping = true;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Settles what has been finished by now, and says how many that were.
+async fn acknowledge(
+    consumer: &mut dyn Consumer,
+    first: Settled,
+    settled: &mut UnboundedReceiver<Settled>,
+) -> queue::Result<usize> {
+    let (mut finished, mut released) = (vec![], vec![]);
+    let mut next = Some(first);
+    while let Some(settled_now) = next {
+        match settled_now {
+            Settled::Acknowledged(token) => finished.push(token),
+            Settled::Released(token) => released.push(token),
+        }
+        next = settled.try_recv().ok();
+    }
+    if !finished.is_empty() {
+        consumer.ack(&finished).await?;
+    }
+    if !released.is_empty() {
+        consumer.release(&released).await?;
+    }
+    Ok(finished.len() + released.len())
+}

@@ -1,0 +1,186 @@
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::targets::standin::{
+    Received, Standin, deliver, delivery, mistakes, response, target, verdict,
+};
+
+/// The secret of the specification's own vector, and another.
+const SECRETS: [&str; 2] = [
+    "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+];
+
+/// HMAC-SHA256 as RFC 2104 writes it, and by no code that the signature itself uses.
+fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
+    let pad = |with: u8| {
+        (0..64)
+            .map(|at| key.get(at).unwrap_or(&0) ^ with)
+            .collect::<Vec<_>>()
+    };
+    let inner = Sha256::digest([pad(0x36).as_slice(), text].concat());
+    Sha256::digest([pad(0x5c).as_slice(), &inner].concat()).to_vec()
+}
+
+/// What a receiver does by the specification: any of the signatures has to be that of its secret.
+fn verifies(request: &Received, secret: &str) -> bool {
+    let key = STANDARD
+        .decode(secret.strip_prefix("whsec_").unwrap())
+        .unwrap();
+    let head = format!(
+        "{}.{}.",
+        request.header("webhook-id"),
+        request.header("webhook-timestamp")
+    );
+    let expected = format!(
+        "v1,{}",
+        STANDARD.encode(hmac(&key, &[head.as_bytes(), &request.body].concat()))
+    );
+    let age =
+        clock::now().as_second() - request.header("webhook-timestamp").parse::<i64>().unwrap();
+    (-1..300).contains(&age)
+        && request
+            .header("webhook-signature")
+            .split(' ')
+            .any(|one| one == expected)
+}
+
+async fn receiver() -> Standin {
+    Standin::start(|_, _| response(200, "thanks")).await
+}
+
+#[tokio::test]
+async fn a_delivery_is_signed_by_standard_webhooks_with_every_secret() {
+    let server = receiver().await;
+    let target = target(
+        KIND,
+        &format!("url = '{}/hook'\nsecret = {SECRETS:?}", server.url),
+    );
+    let delivery = delivery(1);
+    let answer = deliver(&*target, &delivery).await;
+    assert_eq!(
+        (verdict(&answer), answer.status, answer.excerpt.as_deref()),
+        ("done".to_owned(), Some(200), Some("thanks"))
+    );
+    let request = &server.received()[0];
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str()),
+        ("POST", "/hook")
+    );
+    assert_eq!(request.header("webhook-id"), delivery.id.to_string());
+    assert_eq!(request.header("idempotency-key"), delivery.id.to_string());
+    assert_eq!(request.json()["id"], json!(delivery.event.id));
+    for secret in SECRETS {
+        assert!(verifies(request, secret));
+    }
+    assert!(!verifies(request, "whsec_AAAA"));
+    let mut forged = request.clone();
+    forged.body = b"{}".to_vec().into();
+    assert!(!verifies(&forged, SECRETS[0]));
+}
+
+#[test]
+fn the_tests_own_hmac_agrees_with_the_specification_s_vector() {
+    let key = STANDARD.decode(&SECRETS[0][6..]).unwrap();
+    let text = b"msg_27UH4WbU6Z5A5EzD8u03UvzRbpk.1649367553.{\"email\":\"test@example.com\",\"username\":\"test_user\"}";
+    assert_eq!(
+        STANDARD.encode(hmac(&key, text)),
+        "tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw="
+    );
+}
+
+#[tokio::test]
+async fn a_repeat_has_the_same_id() {
+    let server = receiver().await;
+    let target = target(KIND, &format!("url = '{}'\nsign = false", server.url));
+    deliver(&*target, &delivery(1)).await;
+    deliver(&*target, &delivery(1)).await;
+    let requests = server.received();
+    assert_eq!(
+        requests[0].header("webhook-id"),
+        requests[1].header("webhook-id")
+    );
+    assert_eq!(requests[0].body, requests[1].body);
+    assert_eq!(requests[0].header("webhook-signature"), "");
+}
+
+#[tokio::test]
+async fn method_headers_and_body_are_the_user_s() {
+    let server = receiver().await;
+    let settings = format!(
+        "url = '{}/x?y=1'\nsign = false\nmethod = 'PUT'\nheaders = {{ Authorization = 'env:TOKEN', X-Team = 'crm' }}\n\
+         body = '{{\"email\": {{{{ contact }}}}, \"why\": {{{{ reason }}}}, \"class\": {{{{ bounce_class }}}}}}'",
+        server.url
+    );
+    assert_eq!(
+        verdict(&deliver(&*target(KIND, &settings), &delivery(1)).await),
+        "done"
+    );
+    let request = &server.received()[0];
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str()),
+        ("PUT", "/x?y=1")
+    );
+    assert_eq!(
+        (request.header("authorization"), request.header("x-team")),
+        ("s3cret", "crm")
+    );
+    let body =
+        json!({"email": "jane1@example.com", "why": "too many \"offers\"", "class": Value::Null});
+    assert_eq!(request.json(), body);
+}
+
+#[tokio::test]
+async fn gone_is_final_and_says_what_to_do() {
+    let server = Standin::start(|_, _| response(410, "")).await;
+    let target = target(KIND, &format!("url = '{}'\nsign = false", server.url));
+    let why = verdict(&deliver(&*target, &delivery(1)).await);
+    assert!(
+        why.starts_with("dead: answered 410 Gone: ") && why.contains("remove the target"),
+        "{why}"
+    );
+}
+
+#[test]
+fn settings_that_cannot_work_are_mistakes_by_key() {
+    let url = "url = 'https://example.com/x'\n";
+    let only = |more: &str| {
+        let mut mistakes = mistakes(KIND, &format!("{url}{more}"));
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        mistakes.remove(0)
+    };
+    assert!(only("").starts_with("secret: is missing: make one with"));
+    for secret in [
+        "'plain'",
+        "'whsec_'",
+        "'whsec_%%'",
+        "['whsec_AAAA', 'plain']",
+    ] {
+        let why = only(&format!("secret = {secret}"));
+        assert!(
+            why.starts_with("secret: is no Standard Webhooks secret") && !why.contains("plain"),
+            "{why}"
+        );
+    }
+    assert!(
+        only("secret = 'env:UNSET'").starts_with("secret: names the environment variable UNSET")
+    );
+    assert!(only("secret = 'whsec_AAAA'\nsign = false").starts_with("secret: is given although"));
+    assert!(only("sign = false\nmethod = 'GET'").starts_with("method: is \"GET\""));
+    assert!(
+        only("sign = false\nheaders = { Host = 'x' }")
+            .starts_with("headers.Host: is a header that is set")
+    );
+    assert!(only("sign = false\nheaders = { 'a b' = 'x' }").starts_with("headers.a b: is no name"));
+    assert!(
+        only("sign = false\nheaders = { a = \"x\\ny\" }")
+            .starts_with("headers.a: holds characters")
+    );
+    assert!(
+        only("sign = false\ncontent_type = 'text/plain'")
+            .starts_with("content_type: is \"text/plain\", but without")
+    );
+    assert!(only("sign = false\nbody = '{{ nothing }}'").starts_with("body: names nothing"));
+}
