@@ -18,7 +18,7 @@ use tower::ServiceExt;
 use crate::queue::{Behaviour, TestQueue};
 
 /// A test that takes longer is stuck.
-const STUCK: Duration = Duration::from_secs(10);
+pub(crate) const STUCK: Duration = Duration::from_secs(10);
 
 /// One source without credentials.
 pub(crate) const OPEN: &str =
@@ -97,9 +97,10 @@ pub(crate) fn router(text: &str, queue: &Arc<TestQueue>) -> Router {
 
 /// Posts to a door without a socket. Does nothing until it is polled, and then all up to the confirm at once.
 pub(crate) async fn post(router: Router, path: &str, body: impl Into<Body>) -> Response {
-    router
-        .oneshot(Request::post(path).body(body.into()).unwrap())
+    let answer = router.oneshot(Request::post(path).body(body.into()).unwrap());
+    timeout(STUCK, answer)
         .await
+        .expect("an answer should come")
         .unwrap()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    harness::{OPEN, config, door, open, read},
+    harness::{OPEN, STUCK, config, door, open, read},
     queue::{Behaviour, TestQueue},
 };
 
@@ -70,6 +70,7 @@ async fn a_body_that_drips_is_given_up_after_one_deadline_for_the_whole() {
         };
         let mut answer = [0; 12];
         tokio::select! {
+            () = tokio::time::sleep(STUCK) => panic!("the body is waited for for ever"),
             answered = reader.read_exact(&mut answer) => answered.map(drop).unwrap(),
             () = drip => {}
         }

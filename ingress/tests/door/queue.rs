@@ -7,7 +7,9 @@ use common::{
     envelope::{self, Envelope},
     queue::{Consumer, Depth, Error, Message, Queue, QueueName, Result},
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::harness::STUCK;
 
 /// What a publish does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +60,8 @@ impl TestQueue {
 
     /// Waits until one more publish has begun.
     pub(crate) async fn begun(&self) {
-        self.begun.acquire().await.unwrap().forget();
+        let begun = timeout(STUCK, self.begun.acquire()).await;
+        begun.expect("a publish should begin").unwrap().forget();
     }
 
     /// The envelopes of each stored message, with the message's queue.
