@@ -7,8 +7,9 @@ use common::{
     config::{Credential, Loaded, Source},
     providers::{self, Provider, Sample},
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, RequestBuilder, Response};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::client;
 
@@ -68,7 +69,10 @@ pub(crate) async fn post(
     source: &Source,
     sample: Sample,
 ) -> anyhow::Result<Response> {
-    let url = format!("{base}/webhooks/{}", source.name);
+    let mut url = format!("{base}/webhooks/{}", source.name);
+    for (credential, joint) in source.credentials.iter().filter_map(in_url).zip(std::iter::once("?").chain(std::iter::repeat("&"))) {
+        url = format!("{url}{joint}{}", credential?);
+    }
     let mut request = client.post(&url).body(sample.body());
     for (name, value) in sample.headers() {
         request = request.header(name, value);
@@ -79,15 +83,23 @@ pub(crate) async fn post(
     request.send().await.with_context(|| format!("no answer from the ingress at {base}"))
 }
 
+/// A token that stands in the URL.
+fn in_url(credential: &Credential) -> Option<anyhow::Result<String>> {
+    let Credential::Query { name, secrets } = credential else { return None };
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    Some(first(secrets).map(|secret| format!("{}={}", encoded(name), encoded(&secret))))
+}
+
 fn prove(request: RequestBuilder, credential: &Credential) -> anyhow::Result<RequestBuilder> {
-    let first = |secrets: &[secrecy::SecretString]| {
-        secrets.first().map(|secret| secret.expose_secret().to_owned()).context("the source has no secret")
-    };
     Ok(match credential {
         Credential::Bearer { tokens } => request.bearer_auth(first(tokens)?),
         Credential::Basic { username, passwords } => request.basic_auth(username, Some(first(passwords)?)),
         Credential::Header { name, secrets } => request.header(name, first(secrets)?),
-        Credential::Query { name, secrets } => request.query(&[(name, first(secrets)?)]),
+        Credential::Query { .. } => request,
         Credential::Signature(_) => bail!("this provider's signature cannot be made here"),
     })
+}
+
+fn first(secrets: &[SecretString]) -> anyhow::Result<String> {
+    secrets.first().map(|secret| secret.expose_secret().to_owned()).context("the source has no secret")
 }

@@ -35,7 +35,8 @@ async fn a_worker_killed_between_any_two_steps_loses_nothing_and_repeats_only_wh
 async fn killed_at(kind: Kind, point: &str, may_repeat: bool) {
     let (stores, receiver) = (Stores::fresh(kind).await, Receiver::start().await);
     let mut optout = Process::start("optout", &stores, &configuration(&receiver), Some(point)).await;
-    optout.accepted("notifiedby", &unsubscribed("user@example.com")).await;
+    // The answer may be lost with the process; that the point was passed shows that the webhook was stored.
+    optout.post("notifiedby", &unsubscribed("user@example.com")).await.ok();
     optout.died().await;
     optout.again().await;
     let ledger = stores.ledger().await;

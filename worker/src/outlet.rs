@@ -52,6 +52,7 @@ fn build(target: &config::Target, outbound: &Outbound) -> Option<Outlet> {
     let setup = Setup { events: &events, rate, outbound: &outbound.with_timeout(target.timeout) };
     let built = (kind.build)(&mut settings, &setup);
     settings.finish();
+    let built = built?;
     let quota = rate.and_then(|rate| {
         let calls = NonZeroU32::new(rate.calls)?;
         Some(Quota::with_period(rate.pause())?.allow_burst(calls))
@@ -64,6 +65,6 @@ fn build(target: &config::Target, outbound: &Outbound) -> Option<Outlet> {
         rate: quota.map(RateLimiter::direct),
         timeout: target.timeout,
         breaker: Breaker::new(target.breaker_after),
-        target: built?,
+        target: built,
     })
 }
