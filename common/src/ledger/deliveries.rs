@@ -94,8 +94,8 @@ impl Ledger {
         let mut leaves = HashMap::with_capacity(deliveries.len());
         for row in granted.fetch_all(&self.pool).await? {
             let attempt = u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX).saturating_add(1);
-            let leave = Leave::Granted { attempt, ever: row.try_get::<i64, _>(2)? + 1 };
-            leaves.insert(parsed(&row.try_get::<String, _>(0)?)?, leave);
+            let granted = Leave::Granted { attempt, ever: row.try_get::<i64, _>(2)? + 1 };
+            leaves.insert(parsed(&row.try_get::<String, _>(0)?)?, granted);
         }
         if leaves.len() < deliveries.len() {
             let text = "
@@ -109,11 +109,11 @@ impl Ledger {
         }
         // The same delivery twice among these: leave is given once.
         let mut granted = |id: &Uuid| {
-            let leave = leaves.get(id).copied().unwrap_or(Leave::Unknown);
-            if let Leave::Granted { .. } = leave {
+            let answer = leaves.get(id).copied().unwrap_or(Leave::Unknown);
+            if let Leave::Granted { .. } = answer {
                 leaves.insert(*id, Leave::Wait { until: timestamp(until).unwrap_or(now) });
             }
-            leave
+            answer
         };
         Ok(deliveries.iter().map(&mut granted).collect())
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use proptest::{prelude::*, test_runner::TestRunner};
+use sqlx::Row;
 use tempfile::TempDir;
 
 use super::*;
@@ -133,7 +134,6 @@ async fn another_envelope_with_the_same_event_is_a_duplicate_and_a_different_con
 async fn registers(ledger: &Ledger) -> Vec<(String, String, i64, i64, String)> {
     let text = "SELECT scope, lane, suppressed, occurred_at, event_id FROM registers ORDER BY scope, lane, source";
     let found = ledger.query(text).fetch_all(&ledger.pool).await.unwrap();
-    use sqlx::Row;
     found.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4))).collect()
 }
 
