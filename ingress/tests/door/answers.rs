@@ -142,10 +142,16 @@ async fn every_other_method_is_answered_405_with_what_is_allowed() {
 
 #[tokio::test]
 async fn a_disabled_source_refuses_by_its_providers_code_and_stores_nothing() {
-    let door = door(&format!("{OPEN}\nenabled = false")).await;
-    let answer = door.post("/webhooks/open", &[], b"{}").await;
-    assert_eq!(answer.status, 404);
-    assert!(door.queue.envelopes().is_empty());
+    // 403 is how Postmark is told to stop trying.
+    for (provider, status) in [("notifiedby", 404), ("postmark", 403)] {
+        let source = format!(
+            "[[sources]]\nname = 'off'\nprovider = '{provider}'\nauth = {{ kind = 'none' }}"
+        );
+        let door = door(&format!("{source}\nenabled = false")).await;
+        let answer = door.post("/webhooks/off", &[], b"{}").await;
+        assert_eq!(answer.status, status, "{provider}");
+        assert!(door.queue.envelopes().is_empty());
+    }
 }
 
 #[tokio::test]

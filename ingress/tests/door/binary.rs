@@ -6,6 +6,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use common::{
+    envelope,
+    queue::{Priority, QueueName},
+};
+
 fn start(configuration: &str) -> (tempfile::TempDir, Child) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("optout.toml");
@@ -92,4 +97,44 @@ fn without_its_queue_it_is_alive_not_ready_and_has_webhooks_sent_again() {
         .unwrap();
     assert!(terminated.success());
     assert_eq!(process.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_was_answered_200_is_in_the_queue_after_kill_9() {
+    let stores = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", stores.path().join("queue.db").display());
+    let (_folder, mut process) = start(&format!(
+        "[ingress]\nbind = '127.0.0.1:0'\nops_bind = '127.0.0.1:0'
+         [telemetry]\nformat = 'json'
+         [queue]\nurl = '{url}'
+         [[sources]]\nname = 'a'\nprovider = 'postmark'\nauth = {{ kind = 'none' }}"
+    ));
+    let mut log = BufReader::new(process.stderr.take().unwrap());
+    let (operations, door) = listeners(&mut log);
+    assert!(request(&operations, "GET /readyz").starts_with("HTTP/1.1 200 "));
+    let answer = request(&door, "POST /webhooks/a");
+    process.kill().unwrap();
+    assert!(!process.wait().unwrap().success());
+
+    let queue = common::queue::connect(&url, "optout", &[]).await.unwrap();
+    queue.declare(&ingress::queues()).await.unwrap();
+    let inbound = QueueName::Inbound(Priority::Urgent);
+    let received = queue
+        .consume(&inbound, 10)
+        .await
+        .unwrap()
+        .receive(10)
+        .await
+        .unwrap();
+    let [message] = &received[..] else {
+        panic!("{received:?}")
+    };
+    let envelopes = envelope::decode(message.body.clone()).unwrap();
+    let [envelope] = &envelopes[..] else {
+        panic!("{envelopes:?}")
+    };
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains(&envelope.id.to_string()),
+        "{answer}"
+    );
 }
