@@ -3,7 +3,10 @@
 use jiff::{Timestamp, Unit};
 
 /// The time now, to the microsecond: what the ledger stores, so that a value read back equals the one written.
-#[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the place that the ban points to"
+)]
 pub fn now() -> Timestamp {
     truncate(Timestamp::now())
 }

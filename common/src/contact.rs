@@ -30,13 +30,17 @@ pub struct Contact {
 pub enum Invalid {
     #[error("the address is empty")]
     Empty,
-    #[error("an email address has one @ with something on both sides, and no white space or control characters")]
+    #[error(
+        "an email address has one @ with something on both sides, and no white space or control characters"
+    )]
     NotAnEmail,
     #[error("an email address has at most 64 bytes before the @ and 254 in all")]
     TooLong,
     #[error("the domain of the email address is not valid")]
     Domain,
-    #[error("a phone number is written in E.164: + and 2 to 15 digits, the first not 0, such as +15551234567")]
+    #[error(
+        "a phone number is written in E.164: + and 2 to 15 digits, the first not 0, such as +15551234567"
+    )]
     NotAPhone,
 }
 
@@ -61,17 +65,29 @@ impl Contact {
         };
         if local.is_empty()
             || local.chars().any(char::is_control)
-            || !quoted && local.chars().any(|c| c.is_whitespace() || matches!(c, '@' | '<' | '>' | '"' | ','))
+            || !quoted
+                && local
+                    .chars()
+                    .any(|c| c.is_whitespace() || matches!(c, '@' | '<' | '>' | '"' | ','))
         {
             return Err(Invalid::NotAnEmail);
         }
         // Lower-casing can take a text out of NFC, so NFC comes last as well as first.
-        let local: String = local.nfc().collect::<String>().to_lowercase().nfc().collect();
+        let local: String = local
+            .nfc()
+            .collect::<String>()
+            .to_lowercase()
+            .nfc()
+            .collect();
         let domain = domain_to_ascii(domain)?;
         if local.len() > 64 || local.len() + 1 + domain.len() > 254 {
             return Err(Invalid::TooLong);
         }
-        Ok(Self { channel: Channel::Email, address: format!("{local}@{domain}"), raw: raw.to_owned() })
+        Ok(Self {
+            channel: Channel::Email,
+            address: format!("{local}@{domain}"),
+            raw: raw.to_owned(),
+        })
     }
 
     /// Reads a phone number in E.164; spaces, dots, dashes and parentheses are passed over, `00` stands for `+`.
@@ -80,8 +96,10 @@ impl Contact {
         if trimmed.is_empty() {
             return Err(Invalid::Empty);
         }
-        let mut digits: String =
-            trimmed.chars().filter(|c| !c.is_whitespace() && !matches!(c, '.' | '-' | '(' | ')')).collect();
+        let mut digits: String = trimmed
+            .chars()
+            .filter(|c| !c.is_whitespace() && !matches!(c, '.' | '-' | '(' | ')'))
+            .collect();
         if let Some(rest) = digits.strip_prefix("00") {
             digits = format!("+{rest}");
         }
@@ -92,12 +110,20 @@ impl Contact {
         if !valid {
             return Err(Invalid::NotAPhone);
         }
-        Ok(Self { channel: Channel::Sms, address: digits, raw: raw.to_owned() })
+        Ok(Self {
+            channel: Channel::Sms,
+            address: digits,
+            raw: raw.to_owned(),
+        })
     }
 
     /// Reads whichever of the two the text is: with an `@` an email address, else a phone number.
     pub fn parse(raw: &str) -> Result<Self, Invalid> {
-        if raw.contains('@') { Self::email(raw) } else { Self::phone(raw) }
+        if raw.contains('@') {
+            Self::email(raw)
+        } else {
+            Self::phone(raw)
+        }
     }
 
     /// The address with all but its ends hidden (`j…@example.com`, `+1555…67`), for messages that many people read.
@@ -105,26 +131,49 @@ impl Contact {
         if let Some((local, domain)) = self.address.rsplit_once('@') {
             return format!("{}…@{domain}", local.chars().next().unwrap_or('…'));
         }
-        let (head, tail) = (5.min(self.address.len()), self.address.len().saturating_sub(2));
-        format!("{}…{}", &self.address[..head], &self.address[tail.max(head)..])
+        let (head, tail) = (
+            5.min(self.address.len()),
+            self.address.len().saturating_sub(2),
+        );
+        format!(
+            "{}…{}",
+            &self.address[..head],
+            &self.address[tail.max(head)..]
+        )
     }
 }
 
 fn is_dot_atom(text: &str) -> bool {
     text.split('.').all(|atom| {
-        !atom.is_empty() && atom.chars().all(|c| c.is_alphanumeric() || "!#$%&'*+/=?^_`{|}~-".contains(c))
+        !atom.is_empty()
+            && atom
+                .chars()
+                .all(|c| c.is_alphanumeric() || "!#$%&'*+/=?^_`{|}~-".contains(c))
     })
 }
 
 fn domain_to_ascii(domain: &str) -> Result<String, Invalid> {
     let domain = domain.strip_suffix('.').unwrap_or(domain);
     // An address literal, `[192.0.2.1]`, is a domain to mail and none to IDNA.
-    if let Some(literal) = domain.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        let plain = !literal.is_empty() && literal.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ':'));
-        return plain.then(|| domain.to_ascii_lowercase()).ok_or(Invalid::Domain);
+    if let Some(literal) = domain
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        let plain = !literal.is_empty()
+            && literal
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ':'));
+        return plain
+            .then(|| domain.to_ascii_lowercase())
+            .ok_or(Invalid::Domain);
     }
-    let ascii = idna::domain_to_ascii_cow(domain.as_bytes(), idna::AsciiDenyList::STD3).map_err(|_| Invalid::Domain)?;
-    if ascii.is_empty() || ascii.split('.').any(|label| label.is_empty() || label.len() > 63) {
+    let ascii = idna::domain_to_ascii_cow(domain.as_bytes(), idna::AsciiDenyList::STD3)
+        .map_err(|_| Invalid::Domain)?;
+    if ascii.is_empty()
+        || ascii
+            .split('.')
+            .any(|label| label.is_empty() || label.len() > 63)
+    {
         return Err(Invalid::Domain);
     }
     Ok(ascii.into_owned())
@@ -141,7 +190,13 @@ mod tests {
 
     #[test]
     fn spellings_of_one_mailbox_compare_equal() {
-        for raw in ["user@example.com", " User@Example.COM ", "<USER@example.com.>", "\"Bob\" <user@example.com>", "\"user\"@example.com"] {
+        for raw in [
+            "user@example.com",
+            " User@Example.COM ",
+            "<USER@example.com.>",
+            "\"Bob\" <user@example.com>",
+            "\"user\"@example.com",
+        ] {
             assert_eq!(email(raw), "user@example.com", "{raw}");
         }
         assert_eq!(email("info@münchen.de"), email("info@xn--mnchen-3ya.de"));
@@ -157,25 +212,55 @@ mod tests {
 
     #[test]
     fn what_is_no_email_address_is_refused() {
-        for raw in ["", "  ", "user", "@example.com", "user@", "a b@example.com", "a\u{0}@example.com", "a@exa mple.com", "a@b..c", "a@@b.example"] {
+        for raw in [
+            "",
+            "  ",
+            "user",
+            "@example.com",
+            "user@",
+            "a b@example.com",
+            "a\u{0}@example.com",
+            "a@exa mple.com",
+            "a@b..c",
+            "a@@b.example",
+        ] {
             assert!(Contact::email(raw).is_err(), "{raw:?}");
         }
-        assert_eq!(Contact::email(&format!("{}@example.com", "a".repeat(65))), Err(Invalid::TooLong));
+        assert_eq!(
+            Contact::email(&format!("{}@example.com", "a".repeat(65))),
+            Err(Invalid::TooLong)
+        );
     }
 
     #[test]
     fn a_phone_number_is_e164_or_refused() {
         for raw in ["+15551234567", " +1 (555) 123-45.67 ", "0015551234567"] {
-            assert_eq!(Contact::phone(raw).unwrap().address, "+15551234567", "{raw}");
+            assert_eq!(
+                Contact::phone(raw).unwrap().address,
+                "+15551234567",
+                "{raw}"
+            );
         }
-        for raw in ["", "15551234567", "+05551234567", "+1555123456789012", "+1555abc", "+", "STOP", "+1"] {
+        for raw in [
+            "",
+            "15551234567",
+            "+05551234567",
+            "+1555123456789012",
+            "+1555abc",
+            "+",
+            "STOP",
+            "+1",
+        ] {
             assert!(Contact::phone(raw).is_err(), "{raw:?}");
         }
     }
 
     #[test]
     fn a_masked_contact_does_not_show_the_address() {
-        assert_eq!(Contact::parse("jane@example.com").unwrap().masked(), "j…@example.com");
+        assert_eq!(
+            Contact::parse("jane@example.com").unwrap().masked(),
+            "j…@example.com"
+        );
         assert_eq!(Contact::parse("+15551234567").unwrap().masked(), "+1555…67");
     }
 

@@ -48,12 +48,18 @@ pub struct Delivery {
 impl Delivery {
     /// The delivery of `event` to `target`.
     pub fn new(event: Event, target: &str) -> Self {
-        Self { id: Self::id_of(event.id, target), target: target.to_owned(), event }
+        Self {
+            id: Self::id_of(event.id, target),
+            target: target.to_owned(),
+            event,
+        }
     }
 
     /// Its message.
     pub fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).expect("an event's fields have text keys").into()
+        serde_json::to_vec(self)
+            .expect("an event's fields have text keys")
+            .into()
     }
 
     /// Reads its message.
@@ -72,9 +78,14 @@ impl Delivery {
 pub enum Outcome {
     Done,
     /// The target failed; try again after the schedule's delay, or the longer one that it asked for.
-    Retry { after: Option<Duration>, why: String },
+    Retry {
+        after: Option<Duration>,
+        why: String,
+    },
     /// Refused for good: no further attempt would be answered otherwise.
-    Dead { why: String },
+    Dead {
+        why: String,
+    },
 }
 
 /// What a target says of one attempt, as it is recorded.
@@ -89,15 +100,30 @@ pub struct Answer {
 
 impl Answer {
     pub fn done(excerpt: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Done, status: None, excerpt: Some(excerpt.into()) }
+        Self {
+            outcome: Outcome::Done,
+            status: None,
+            excerpt: Some(excerpt.into()),
+        }
     }
 
     pub fn retry(why: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Retry { after: None, why: why.into() }, status: None, excerpt: None }
+        Self {
+            outcome: Outcome::Retry {
+                after: None,
+                why: why.into(),
+            },
+            status: None,
+            excerpt: None,
+        }
     }
 
     pub fn dead(why: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Dead { why: why.into() }, status: None, excerpt: None }
+        Self {
+            outcome: Outcome::Dead { why: why.into() },
+            status: None,
+            excerpt: None,
+        }
     }
 }
 

@@ -30,7 +30,10 @@ pub struct Envelope {
 impl Envelope {
     /// The value of a kept header, by its lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -53,9 +56,11 @@ pub fn encode<'a>(envelopes: impl IntoIterator<Item = &'a Envelope>) -> Bytes {
         let lengths = message.len();
         message.put_u64(0);
         let start = message.len();
-        serde_json::to_writer((&mut message).writer(), envelope).expect("an envelope has only text keys, and memory takes any write");
+        serde_json::to_writer((&mut message).writer(), envelope)
+            .expect("an envelope has only text keys, and memory takes any write");
         let meta = u32::try_from(message.len() - start).expect("headers are bounded by the server");
-        let body = u32::try_from(envelope.body.len()).expect("bodies are bounded by ingress.max_body");
+        let body =
+            u32::try_from(envelope.body.len()).expect("bodies are bounded by ingress.max_body");
         message[lengths..lengths + 4].copy_from_slice(&meta.to_be_bytes());
         message[lengths + 4..lengths + 8].copy_from_slice(&body.to_be_bytes());
         message.put_slice(&envelope.body);
@@ -73,7 +78,10 @@ pub fn decode(mut message: Bytes) -> Result<Vec<Envelope>, DecodeError> {
     while message.has_remaining() {
         let meta = take_length(&mut message)?;
         let body = take_length(&mut message)?;
-        if meta.checked_add(body).is_none_or(|length| length > message.len()) {
+        if meta
+            .checked_add(body)
+            .is_none_or(|length| length > message.len())
+        {
             return Err(DecodeError::Truncated);
         }
         let mut envelope: Envelope = serde_json::from_slice(&message.split_to(meta))?;

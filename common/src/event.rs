@@ -9,12 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{
-    clock,
-    contact::Contact,
-    envelope::Envelope,
-    names::names,
-};
+use crate::{clock, contact::Contact, envelope::Envelope, names::names};
 
 names! {
     /// What happened.
@@ -136,15 +131,34 @@ impl Draft {
     }
 
     /// The event that `envelope` brought. `undetermined` says whether a bounce of unknown class suppresses.
-    pub fn into_event(self, envelope: &Envelope, provider: &str, undetermined: Undetermined) -> Event {
-        let latest = envelope.received_at.saturating_add(CLOCK_SKEW).unwrap_or(envelope.received_at);
-        let stated = self.occurred_at.map(clock::truncate).filter(|stated| *stated <= latest && *stated > Timestamp::UNIX_EPOCH);
+    pub fn into_event(
+        self,
+        envelope: &Envelope,
+        provider: &str,
+        undetermined: Undetermined,
+    ) -> Event {
+        let latest = envelope
+            .received_at
+            .saturating_add(CLOCK_SKEW)
+            .unwrap_or(envelope.received_at);
+        let stated = self
+            .occurred_at
+            .map(clock::truncate)
+            .filter(|stated| *stated <= latest && *stated > Timestamp::UNIX_EPOCH);
         let effect = effect(self.kind, self.bounce_class, undetermined);
         let (id, provider_event_id) = match self.identity {
-            Identity::Own(own) => (derived_id("own", &envelope.source, [own.as_str()]), Some(own)),
-            Identity::Derived(fields) => {
-                (derived_id("derived", &envelope.source, fields.iter().map(String::as_str)), None)
-            }
+            Identity::Own(own) => (
+                derived_id("own", &envelope.source, [own.as_str()]),
+                Some(own),
+            ),
+            Identity::Derived(fields) => (
+                derived_id(
+                    "derived",
+                    &envelope.source,
+                    fields.iter().map(String::as_str),
+                ),
+                None,
+            ),
         };
         Event {
             id,
@@ -154,7 +168,10 @@ impl Draft {
             kind: self.kind,
             bounce_class: self.bounce_class,
             contact: self.contact,
-            scope: self.scope.filter(|scope| !scope.is_empty()).unwrap_or_else(|| GLOBAL.to_owned()),
+            scope: self
+                .scope
+                .filter(|scope| !scope.is_empty())
+                .unwrap_or_else(|| GLOBAL.to_owned()),
             occurred_at: stated.unwrap_or(envelope.received_at),
             received_at: envelope.received_at,
             time_assumed: stated.is_none(),
@@ -209,7 +226,11 @@ impl Event {
     /// reactivation clears its source's own consent and manual lanes in its scope and its deliverability lane, never
     /// the complaint lane.
     pub fn changes(&self) -> Vec<Change<'_>> {
-        let change = |scope, lane, suppressed| Change { scope, lane, suppressed };
+        let change = |scope, lane, suppressed| Change {
+            scope,
+            lane,
+            suppressed,
+        };
         match (self.effect, self.kind) {
             (Effect::None, _) => vec![],
             (Effect::Clear, _) => vec![
@@ -227,24 +248,52 @@ impl Event {
     /// A hash of what the event says, without what receipt adds: two receipts of one event agree in it, and one id
     /// used for two different events does not.
     pub fn fingerprint(&self) -> i64 {
-        let contact = self.contact.as_ref().map(|contact| contact.address.as_str());
-        let occurred_at = if self.time_assumed { String::new() } else { self.occurred_at.to_string() };
-        let said = (self.kind, self.bounce_class, contact, &self.scope, occurred_at, &self.reason, self.origin, &self.metadata);
+        let contact = self
+            .contact
+            .as_ref()
+            .map(|contact| contact.address.as_str());
+        let occurred_at = if self.time_assumed {
+            String::new()
+        } else {
+            self.occurred_at.to_string()
+        };
+        let said = (
+            self.kind,
+            self.bounce_class,
+            contact,
+            &self.scope,
+            occurred_at,
+            &self.reason,
+            self.origin,
+            &self.metadata,
+        );
         let text = serde_json::to_vec(&said).expect("an event's fields have text keys");
         let digest = Sha256::digest(text);
-        i64::from_be_bytes(digest[..8].try_into().expect("a SHA-256 digest has 32 bytes"))
+        i64::from_be_bytes(
+            digest[..8]
+                .try_into()
+                .expect("a SHA-256 digest has 32 bytes"),
+        )
     }
 }
 
 /// A `UUIDv8` from a hash over `parts`: the same wherever and however often it is computed.
-pub fn derived_id<'a>(domain: &'a str, first: &'a str, parts: impl IntoIterator<Item = &'a str>) -> Uuid {
+pub fn derived_id<'a>(
+    domain: &'a str,
+    first: &'a str,
+    parts: impl IntoIterator<Item = &'a str>,
+) -> Uuid {
     let mut hash = Sha256::new();
     for part in [domain, first].into_iter().chain(parts) {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
     let digest = hash.finalize();
-    Uuid::new_v8(digest[..16].try_into().expect("a SHA-256 digest has 32 bytes"))
+    Uuid::new_v8(
+        digest[..16]
+            .try_into()
+            .expect("a SHA-256 digest has 32 bytes"),
+    )
 }
 
 /// Reads a provider's time: RFC 3339 with an offset and up to nine fraction digits.
@@ -292,7 +341,10 @@ mod tests {
             let text = format!("2016-04-27T16:28:50.{}-04:00", "3".repeat(digits));
             assert!(rfc3339(&text).is_some(), "{text}");
         }
-        assert_eq!(rfc3339("2018-09-27T22:55:40.610+03:00"), rfc3339("2018-09-27T19:55:40.610Z"));
+        assert_eq!(
+            rfc3339("2018-09-27T22:55:40.610+03:00"),
+            rfc3339("2018-09-27T19:55:40.610Z")
+        );
     }
 
     #[test]
@@ -300,7 +352,11 @@ mod tests {
         let event = event(Kind::Resubscribed, None);
         let changes = event.changes();
         assert_eq!(changes.len(), 3);
-        assert!(changes.iter().all(|change| !change.suppressed && change.lane != Lane::Complaint));
+        assert!(
+            changes
+                .iter()
+                .all(|change| !change.suppressed && change.lane != Lane::Complaint)
+        );
     }
 
     #[test]
@@ -312,9 +368,15 @@ mod tests {
 
     #[test]
     fn the_id_is_the_same_for_a_repeat_and_differs_between_sources() {
-        assert_eq!(event(Kind::Opened, None).id, event(Kind::Unsubscribed, None).id);
+        assert_eq!(
+            event(Kind::Opened, None).id,
+            event(Kind::Unsubscribed, None).id
+        );
         assert_ne!(derived_id("own", "a", ["1"]), derived_id("own", "b", ["1"]));
-        assert_ne!(derived_id("own", "a", ["1", "2"]), derived_id("own", "a", ["12"]));
+        assert_ne!(
+            derived_id("own", "a", ["1", "2"]),
+            derived_id("own", "a", ["12"])
+        );
     }
 
     #[test]

@@ -10,7 +10,10 @@ pub fn point(_name: &'static str) {}
 
 /// Passes the point `name`, and aborts the process if `OPTOUT_FAULT` asks for it.
 #[cfg(feature = "faults")]
-#[expect(clippy::disallowed_methods, reason = "a test-only hook, deliberately outside the configuration")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test-only hook, deliberately outside the configuration"
+)]
 pub fn point(name: &'static str) {
     use std::sync::{
         LazyLock,

@@ -3,12 +3,7 @@
 //! axum's own `serve` has no deadline for headers and no bound on connections; both are what a slow or hostile client
 //! is held off with.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -42,19 +37,27 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_timeout: Duration::from_secs(10), max_connections: 1024 }
+        Self {
+            header_timeout: Duration::from_secs(10),
+            max_connections: 1024,
+        }
     }
 }
 
 /// Binds a listener; the error names the address.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
 }
 
 /// Serves `app` until the lifecycle stops, then lets the requests in hand finish.
-pub async fn serve(listener: TcpListener, app: Router, limits: Limits, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    limits: Limits,
+    lifecycle: Lifecycle,
+) -> anyhow::Result<()> {
     if let Ok(address) = listener.local_addr() {
         info!(%address, "listening");
     }
@@ -89,7 +92,9 @@ async fn serve_connection(stream: TcpStream, app: Router, limits: Limits, lifecy
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot turn off Nagle's algorithm");
     }
-    let service = TowerToHyperService::new(app.map_request(|request: Request<Incoming>| request.map(Body::new)));
+    let service = TowerToHyperService::new(
+        app.map_request(|request: Request<Incoming>| request.map(Body::new)),
+    );
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
@@ -121,7 +126,12 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None, extra: Map::new() }
+        Self {
+            status,
+            detail: detail.into(),
+            retry_after: None,
+            extra: Map::new(),
+        }
     }
 
     #[must_use]
@@ -147,9 +157,15 @@ impl IntoResponse for Problem {
         body.insert("detail".to_owned(), Value::from(self.detail));
         let mut response = (self.status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(pause) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, header::HeaderValue::from(pause.as_secs().max(1)));
+            headers.insert(
+                header::RETRY_AFTER,
+                header::HeaderValue::from(pause.as_secs().max(1)),
+            );
         }
         response
     }

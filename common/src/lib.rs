@@ -25,7 +25,11 @@ pub mod telemetry;
 
 /// The URL of a store that `scripts/test` started.
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests are told by the environment where their servers are")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told by the environment where their servers are"
+)]
 fn test_store(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests by scripts/test"))
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests by scripts/test"))
 }

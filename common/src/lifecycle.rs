@@ -44,9 +44,20 @@ impl Lifecycle {
     }
 
     /// Runs a loop that the process cannot do without. It ends only after [`Lifecycle::stopping`].
-    #[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
-    pub fn spawn(&self, name: impl Into<String>, run: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
-        let guard = LoopGuard { lifecycle: self.clone(), name: name.into(), ended: None };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that the ban points to"
+    )]
+    pub fn spawn(
+        &self,
+        name: impl Into<String>,
+        run: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        let guard = LoopGuard {
+            lifecycle: self.clone(),
+            name: name.into(),
+            ended: None,
+        };
         guard.lifecycle.set(&guard.name, LoopState::Running);
         tokio::spawn(self.tracker.track_future(async move {
             let mut guard = guard;
@@ -55,7 +66,10 @@ impl Lifecycle {
     }
 
     /// Runs a piece of work that the process waits for when it stops, such as one connection or one call.
-    #[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that the ban points to"
+    )]
     pub fn spawn_work(&self, work: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(self.tracker.track_future(work));
     }
@@ -77,7 +91,10 @@ impl Lifecycle {
 
     /// The loops by name.
     pub fn loops(&self) -> BTreeMap<String, LoopState> {
-        self.loops.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.loops
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Waits for SIGTERM, SIGINT or the end of a loop, then for everything to finish, at most `patience`; a second
@@ -97,17 +114,26 @@ impl Lifecycle {
             _ = interrupt.recv() => warn!("second SIGINT: stopping at once"),
         }
         let died = self.loops().values().any(|state| *state == LoopState::Died);
-        Ok(if died { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        Ok(if died {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
     }
 
     /// Waits until everything that was spawned has ended; false if that takes longer than `patience`.
     pub async fn finish(&self, patience: Duration) -> bool {
         self.tracker.close();
-        tokio::time::timeout(patience, self.tracker.wait()).await.is_ok()
+        tokio::time::timeout(patience, self.tracker.wait())
+            .await
+            .is_ok()
     }
 
     fn set(&self, name: &str, state: LoopState) {
-        self.loops.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), state);
+        self.loops
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), state);
     }
 }
 

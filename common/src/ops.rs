@@ -29,7 +29,11 @@ pub struct Ops {
 
 impl Ops {
     pub fn new(lifecycle: Lifecycle, metrics: Metrics) -> Self {
-        Self { lifecycle, metrics, dependencies: vec![] }
+        Self {
+            lifecycle,
+            metrics,
+            dependencies: vec![],
+        }
     }
 
     #[must_use]
@@ -72,7 +76,10 @@ impl Ops {
         Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
-            .route("/metrics", get(|State(ops): State<Arc<Self>>| async move { ops.metrics.render() }))
+            .route(
+                "/metrics",
+                get(|State(ops): State<Arc<Self>>| async move { ops.metrics.render() }),
+            )
             .with_state(Arc::new(self))
     }
 }
@@ -91,7 +98,10 @@ async fn healthz(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
             (name, Value::from(state))
         })
         .collect();
-    (status(alive), Json(json!({ "alive": alive, "loops": named })))
+    (
+        status(alive),
+        Json(json!({ "alive": alive, "loops": named })),
+    )
 }
 
 async fn readyz(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
@@ -105,10 +115,20 @@ async fn readyz(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
     });
     let answers = join_all(checks).await;
     let ready = !ops.lifecycle.is_stopping() && answers.iter().all(|(_, answer)| answer == "ok");
-    let named: Map<_, _> = answers.into_iter().map(|(name, answer)| (name.to_owned(), Value::from(answer))).collect();
-    (status(ready), Json(json!({ "ready": ready, "dependencies": named })))
+    let named: Map<_, _> = answers
+        .into_iter()
+        .map(|(name, answer)| (name.to_owned(), Value::from(answer)))
+        .collect();
+    (
+        status(ready),
+        Json(json!({ "ready": ready, "dependencies": named })),
+    )
 }
 
 fn status(good: bool) -> StatusCode {
-    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
 }

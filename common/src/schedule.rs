@@ -34,7 +34,21 @@ impl Schedule {
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self([5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600].map(Duration::from_secs).to_vec())
+        Self(
+            [
+                5,
+                30,
+                120,
+                600,
+                3600,
+                3 * 3600,
+                6 * 3600,
+                12 * 3600,
+                24 * 3600,
+            ]
+            .map(Duration::from_secs)
+            .to_vec(),
+        )
     }
 }
 
@@ -43,12 +57,16 @@ mod tests {
     use super::*;
 
     fn seconds(attempt: u32, asked: Option<u64>, random: f64) -> Option<u64> {
-        Schedule::default().delay(attempt, asked.map(Duration::from_secs), random).map(|delay| delay.as_secs())
+        Schedule::default()
+            .delay(attempt, asked.map(Duration::from_secs), random)
+            .map(|delay| delay.as_secs())
     }
 
     #[test]
     fn each_attempt_waits_its_step_and_the_last_is_followed_by_none() {
-        let steps: Vec<_> = (1..=10).map(|attempt| seconds(attempt, None, 0.0)).collect();
+        let steps: Vec<_> = (1..=10)
+            .map(|attempt| seconds(attempt, None, 0.0))
+            .collect();
         let expected = [5, 30, 120, 600, 3600, 10_800, 21_600, 43_200, 86_400].map(Some);
         assert_eq!(steps[..9], expected);
         assert_eq!(steps[9], None);

@@ -62,12 +62,19 @@ impl Section {
 
     /// The full name of one of this section's keys.
     pub fn path(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     /// Notes that the value of `key` is wrong.
     pub fn mistake(&self, key: &str, why: impl Into<String>) {
-        let mistake = Mistake { key: self.path(key), why: why.into() };
+        let mistake = Mistake {
+            key: self.path(key),
+            why: why.into(),
+        };
         self.notes(|notes| notes.mistakes.push(mistake));
     }
 
@@ -112,7 +119,9 @@ impl Section {
 
     /// A secret, which has to be there: the value, or what `env:NAME` or `file:PATH` refers to.
     pub fn secret(&mut self, key: &str) -> Option<SecretString> {
-        self.present(key).then(|| self.optional_secret(key)).flatten()
+        self.present(key)
+            .then(|| self.optional_secret(key))
+            .flatten()
     }
 
     /// A secret that may be missing.
@@ -136,7 +145,10 @@ impl Section {
             self.mistake(key, "is an empty list: at least one secret is needed");
         }
         self.show(key, Value::Array(values.iter().map(masked).collect()));
-        values.iter().filter_map(|value| self.resolve(key, value)).collect()
+        values
+            .iter()
+            .filter_map(|value| self.resolve(key, value))
+            .collect()
     }
 
     /// A text that may hold a secret, such as a URL with a password: resolved like a secret, shown masked.
@@ -157,7 +169,14 @@ impl Section {
             None => Table::new(),
             Some(Value::Table(table)) => table,
             Some(other) => {
-                self.mistake(key, format!("is {}, a table is needed: [{}]", kind(&other), self.path(key)));
+                self.mistake(
+                    key,
+                    format!(
+                        "is {}, a table is needed: [{}]",
+                        kind(&other),
+                        self.path(key)
+                    ),
+                );
                 Table::new()
             }
         };
@@ -171,7 +190,14 @@ impl Section {
             Some(Value::Table(table)) if single => return vec![self.child(self.path(key), table)],
             Some(Value::Array(values)) => values,
             Some(other) => {
-                self.mistake(key, format!("is {}, a list of tables is needed: [[{}]]", kind(&other), self.path(key)));
+                self.mistake(
+                    key,
+                    format!(
+                        "is {}, a list of tables is needed: [[{}]]",
+                        kind(&other),
+                        self.path(key)
+                    ),
+                );
                 vec![]
             }
         };
@@ -188,14 +214,21 @@ impl Section {
 
     /// The keys that are given and not yet read: for tables whose keys are the user's own names.
     pub fn keys(&self) -> Vec<String> {
-        self.given.keys().filter(|key| !self.read.contains(*key)).cloned().collect()
+        self.given
+            .keys()
+            .filter(|key| !self.read.contains(*key))
+            .cloned()
+            .collect()
     }
 
     /// Ends the reading: whatever was not asked for is unknown.
     pub fn finish(self) {
         for key in self.keys() {
             let known: Vec<_> = self.read.iter().map(String::as_str).collect();
-            self.mistake(&key, format!("is not a known key; known here: {}", known.join(", ")));
+            self.mistake(
+                &key,
+                format!("is not a known key; known here: {}", known.join(", ")),
+            );
         }
     }
 
@@ -230,11 +263,11 @@ impl Section {
 
     fn resolve(&self, key: &str, value: &Value) -> Option<SecretString> {
         let resolved = String::read(value).and_then(|text| match text.split_once(':') {
-            Some(("env", name)) => self
-                .environment
-                .get(name)
-                .cloned()
-                .ok_or_else(|| format!("names the environment variable {name}, which is not set")),
+            Some(("env", name)) => {
+                self.environment.get(name).cloned().ok_or_else(|| {
+                    format!("names the environment variable {name}, which is not set")
+                })
+            }
             Some(("file", path)) => std::fs::read_to_string(path)
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
                 .map_err(|error| format!("names the file {path}, which cannot be read: {error}")),
@@ -278,9 +311,11 @@ fn masked(value: &Value) -> Value {
     }
     match Url::parse(&text) {
         // A path may be the secret (Slack's is), so of a URL only the host is shown.
-        Ok(url) if url.has_host() => {
-            Value::String(format!("{}://***@{}", url.scheme(), url.host_str().unwrap_or_default()))
-        }
+        Ok(url) if url.has_host() => Value::String(format!(
+            "{}://***@{}",
+            url.scheme(),
+            url.host_str().unwrap_or_default()
+        )),
         _ => Value::from("***"),
     }
 }
@@ -317,7 +352,9 @@ impl Setting for String {
 
 impl Setting for bool {
     fn read(value: &Value) -> Result<Self, String> {
-        value.as_bool().map_or_else(|| wrong(value, "true or false"), Ok)
+        value
+            .as_bool()
+            .map_or_else(|| wrong(value, "true or false"), Ok)
     }
     fn show(&self) -> Value {
         Value::from(*self)
@@ -341,19 +378,35 @@ whole_numbers!(u16, u32, u64, usize);
 
 impl Setting for Duration {
     fn read(value: &Value) -> Result<Self, String> {
-        let read = value.as_str().and_then(|text| text.parse::<SignedDuration>().ok());
+        let read = value
+            .as_str()
+            .and_then(|text| text.parse::<SignedDuration>().ok());
         read.and_then(|duration| Self::try_from(duration).ok())
-            .map_or_else(|| wrong(value, "a duration such as \"500ms\", \"5s\", \"2m\" or \"24h\""), Ok)
+            .map_or_else(
+                || {
+                    wrong(
+                        value,
+                        "a duration such as \"500ms\", \"5s\", \"2m\" or \"24h\"",
+                    )
+                },
+                Ok,
+            )
     }
     fn show(&self) -> Value {
-        Value::String(format!("{:#}", SignedDuration::try_from(*self).unwrap_or(SignedDuration::MAX)))
+        Value::String(format!(
+            "{:#}",
+            SignedDuration::try_from(*self).unwrap_or(SignedDuration::MAX)
+        ))
     }
 }
 
 impl Setting for SocketAddr {
     fn read(value: &Value) -> Result<Self, String> {
         let read = value.as_str().and_then(|text| text.parse().ok());
-        read.map_or_else(|| wrong(value, "an address and port such as \"127.0.0.1:8080\""), Ok)
+        read.map_or_else(
+            || wrong(value, "an address and port such as \"127.0.0.1:8080\""),
+            Ok,
+        )
     }
     fn show(&self) -> Value {
         Value::String(self.to_string())
@@ -372,7 +425,10 @@ impl Setting for IpNet {
 
 impl Setting for Url {
     fn read(value: &Value) -> Result<Self, String> {
-        let read = value.as_str().and_then(|text| Self::parse(text).ok()).filter(Self::has_host);
+        let read = value
+            .as_str()
+            .and_then(|text| Self::parse(text).ok())
+            .filter(Self::has_host);
         read.map_or_else(|| wrong(value, "a URL such as \"https://example.com\""), Ok)
     }
     fn show(&self) -> Value {
@@ -382,9 +438,12 @@ impl Setting for Url {
 
 impl<T: Setting> Setting for Vec<T> {
     fn read(value: &Value) -> Result<Self, String> {
-        let Some(values) = value.as_array() else { return wrong(value, "a list") };
+        let Some(values) = value.as_array() else {
+            return wrong(value, "a list");
+        };
         let read = values.iter().enumerate();
-        read.map(|(index, value)| T::read(value).map_err(|why| format!("[{index}] {why}"))).collect()
+        read.map(|(index, value)| T::read(value).map_err(|why| format!("[{index}] {why}")))
+            .collect()
     }
     fn show(&self) -> Value {
         Value::Array(self.iter().map(T::show).collect())
@@ -398,7 +457,9 @@ pub struct ByteSize(pub usize);
 impl Setting for ByteSize {
     fn read(value: &Value) -> Result<Self, String> {
         let text = String::read(value)?;
-        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let split = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let factor = match text[split..].trim() {
             "" | "B" => Some(1),
             "KiB" => Some(1 << 10),
@@ -406,8 +467,15 @@ impl Setting for ByteSize {
             "GiB" => Some(1_usize << 30),
             _ => None,
         };
-        let size = text[..split].parse::<usize>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
-        size.map_or_else(|| wrong(value, "a size such as \"64KiB\" or \"1MiB\""), |size| Ok(Self(size)))
+        let size = text[..split]
+            .parse::<usize>()
+            .ok()
+            .zip(factor)
+            .and_then(|(number, factor)| number.checked_mul(factor));
+        size.map_or_else(
+            || wrong(value, "a size such as \"64KiB\" or \"1MiB\""),
+            |size| Ok(Self(size)),
+        )
     }
     fn show(&self) -> Value {
         let (size, unit) = match self.0 {
@@ -425,12 +493,16 @@ mod tests {
     use secrecy::ExposeSecret;
 
     fn section(text: &str) -> Section {
-        Section::root(text.parse().unwrap(), [("TOKEN".to_owned(), "s3cret".to_owned())].into())
+        Section::root(
+            text.parse().unwrap(),
+            [("TOKEN".to_owned(), "s3cret".to_owned())].into(),
+        )
     }
 
     #[test]
     fn every_mistake_is_reported_by_its_key() {
-        let mut root = section("bind = 'nowhere'\nextra = 1\n[inner]\nwait = 5\n[[list]]\nsize = '1XB'");
+        let mut root =
+            section("bind = 'nowhere'\nextra = 1\n[inner]\nwait = 5\n[[list]]\nsize = '1XB'");
         root.or("bind", SocketAddr::from(([127, 0, 0, 1], 1)));
         let mut inner = root.section("inner");
         inner.or("wait", Duration::from_secs(1));
@@ -440,13 +512,24 @@ mod tests {
             item.optional::<ByteSize>("size");
             item.finish();
         }
-        let keys: Vec<_> = { root.clone().finish(); root.mistakes().into_iter().map(|mistake| mistake.key).collect() };
-        assert_eq!(keys, ["bind", "inner.wait", "inner.name", "list[0].size", "extra"]);
+        let keys: Vec<_> = {
+            root.clone().finish();
+            root.mistakes()
+                .into_iter()
+                .map(|mistake| mistake.key)
+                .collect()
+        };
+        assert_eq!(
+            keys,
+            ["bind", "inner.wait", "inner.name", "list[0].size", "extra"]
+        );
     }
 
     #[test]
     fn secrets_are_resolved_and_never_shown() {
-        let mut root = section("a = 'env:TOKEN'\nb = ['plain', 'env:TOKEN']\nc = 'env:MISSING'\nd = 'https://user:pw@hooks.example/x'");
+        let mut root = section(
+            "a = 'env:TOKEN'\nb = ['plain', 'env:TOKEN']\nc = 'env:MISSING'\nd = 'https://user:pw@hooks.example/x'",
+        );
         assert_eq!(root.secret("a").unwrap().expose_secret(), "s3cret");
         assert_eq!(root.secrets("b").len(), 2);
         assert!(root.secret("c").is_none());
@@ -454,13 +537,19 @@ mod tests {
         assert!(root.mistakes()[0].to_string().contains("MISSING"));
         let shown = format!("{:?}", root.effective());
         assert!(shown.contains("env:TOKEN") && shown.contains("hooks.example"));
-        assert!(!shown.contains("s3cret") && !shown.contains("plain") && !shown.contains("pw@"), "{shown}");
+        assert!(
+            !shown.contains("s3cret") && !shown.contains("plain") && !shown.contains("pw@"),
+            "{shown}"
+        );
     }
 
     #[test]
     fn durations_and_sizes_are_shown_as_they_are_written() {
         let mut root = section("d = '1h30m'\ns = '64KiB'");
-        assert_eq!(root.optional::<Duration>("d"), Some(Duration::from_mins(90)));
+        assert_eq!(
+            root.optional::<Duration>("d"),
+            Some(Duration::from_mins(90))
+        );
         assert_eq!(root.optional::<ByteSize>("s"), Some(ByteSize(65536)));
         assert_eq!(root.effective()["d"].as_str(), Some("1h 30m"));
         assert_eq!(root.effective()["s"].as_str(), Some("64KiB"));

@@ -15,7 +15,9 @@ pub fn equal(given: &[u8], ours: &[u8]) -> bool {
 
 /// Whether `given` is one of the secrets; all are compared, so the time does not tell which.
 pub fn any_equal(given: &[u8], ours: &[SecretString]) -> bool {
-    ours.iter().fold(false, |found, secret| equal(given, secret.expose_secret().as_bytes()) | found)
+    ours.iter().fold(false, |found, secret| {
+        equal(given, secret.expose_secret().as_bytes()) | found
+    })
 }
 
 /// HMAC-SHA256 of the parts, one after the other.
@@ -40,7 +42,10 @@ pub fn standard_signature(keys: &[Vec<u8>], id: &str, at: Timestamp, body: &[u8]
     let signatures: Vec<_> = keys
         .iter()
         .map(|key| {
-            let mac = hmac_sha256(key, &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body]);
+            let mac = hmac_sha256(
+                key,
+                &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body],
+            );
             format!("v1,{}", STANDARD.encode(mac))
         })
         .collect();
@@ -66,6 +71,8 @@ mod tests {
     fn any_of_several_secrets_is_accepted_and_nothing_else() {
         let secrets = ["old".into(), "new".into()];
         assert!(any_equal(b"old", &secrets) && any_equal(b"new", &secrets));
-        assert!(!any_equal(b"", &secrets) && !any_equal(b"olds", &secrets) && !any_equal(b"x", &[]));
+        assert!(
+            !any_equal(b"", &secrets) && !any_equal(b"olds", &secrets) && !any_equal(b"x", &[])
+        );
     }
 }

@@ -14,7 +14,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Seconds, from a fast commit to the compliance deadline of 48 hours.
 const BUCKETS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3_600.0, 86_400.0, 172_800.0,
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0,
+    3_600.0, 86_400.0, 172_800.0,
 ];
 
 /// The process's metrics, ready to be shown.
@@ -24,7 +25,8 @@ pub struct Metrics(PrometheusHandle);
 impl Metrics {
     /// Starts recording; call once per process.
     pub fn install() -> Result<Self, BuildError> {
-        let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?;
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?;
         let handle = builder.install_recorder()?;
         Ok(Self(handle))
     }
@@ -32,7 +34,10 @@ impl Metrics {
     /// Makes room for new measurements until the process stops. Without it, what histograms are told is kept until
     /// somebody scrapes, and where nobody does, for ever.
     pub async fn keep_up(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
-        while tokio::time::timeout(UPKEEP, lifecycle.stopping()).await.is_err() {
+        while tokio::time::timeout(UPKEEP, lifecycle.stopping())
+            .await
+            .is_err()
+        {
             self.0.run_upkeep();
         }
         Ok(())

@@ -30,34 +30,67 @@ pub(crate) struct Options {
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub(crate) async fn check(loaded: Loaded, options: Options) -> anyhow::Result<ExitCode> {
     let api = &loaded.config.api;
-    let key = api.keys.first().and_then(|key| key.keys.first()).context("no api.keys are configured to ask with")?;
+    let key = api
+        .keys
+        .first()
+        .and_then(|key| key.keys.first())
+        .context("no api.keys are configured to ask with")?;
     let contact = Contact::parse(&options.contact)?;
     let name = match contact.channel {
         common::contact::Channel::Email => "email",
         common::contact::Channel::Sms => "phone",
     };
-    let base = options.url.unwrap_or_else(|| format!("http://{}", api.bind));
-    let mut url = url::Url::parse(&base).with_context(|| format!("--url {base} is no URL"))?.join("/api/v1/check")?;
+    let base = options
+        .url
+        .unwrap_or_else(|| format!("http://{}", api.bind));
+    let mut url = url::Url::parse(&base)
+        .with_context(|| format!("--url {base} is no URL"))?
+        .join("/api/v1/check")?;
     url.query_pairs_mut().append_pair(name, &contact.address);
     if let Some(scope) = &options.scope {
         url.query_pairs_mut().append_pair("scope", scope);
     }
     let request = client::http()?.get(url).bearer_auth(key.expose_secret());
-    let answer = request.send().await.with_context(|| format!("no answer from the api at {base}"))?;
+    let answer = request
+        .send()
+        .await
+        .with_context(|| format!("no answer from the api at {base}"))?;
     let status = answer.status();
     let body: Value = answer.json().await.context("the api's answer is no JSON")?;
     if !status.is_success() {
-        bail!("the api answers {status}: {}", body["detail"].as_str().unwrap_or_default());
+        bail!(
+            "the api answers {status}: {}",
+            body["detail"].as_str().unwrap_or_default()
+        );
     }
-    let unsubscribed = body["unsubscribed"].as_bool().context("the api's answer has no `unsubscribed`")?;
+    let unsubscribed = body["unsubscribed"]
+        .as_bool()
+        .context("the api's answer has no `unsubscribed`")?;
     if options.json {
         println!("{body}");
     } else {
-        println!("{}", if unsubscribed { "unsubscribed" } else { "may be mailed" });
+        println!(
+            "{}",
+            if unsubscribed {
+                "unsubscribed"
+            } else {
+                "may be mailed"
+            }
+        );
         for suppression in body["suppressions"].as_array().into_iter().flatten() {
             let text = |key: &str| suppression[key].as_str().unwrap_or_default().to_owned();
-            println!("  {} in {} by {} since {}", text("kind"), text("scope"), text("source"), text("occurred_at"));
+            println!(
+                "  {} in {} by {} since {}",
+                text("kind"),
+                text("scope"),
+                text("source"),
+                text("occurred_at")
+            );
         }
     }
-    Ok(if unsubscribed { ExitCode::from(UNSUBSCRIBED) } else { ExitCode::SUCCESS })
+    Ok(if unsubscribed {
+        ExitCode::from(UNSUBSCRIBED)
+    } else {
+        ExitCode::SUCCESS
+    })
 }

@@ -31,9 +31,17 @@ fn complain(error: &anyhow::Error) {
 }
 
 /// A client for our own services, which may well be on a private address.
-#[expect(clippy::disallowed_methods, reason = "the outbound client refuses private addresses, where our own services are")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the outbound client refuses private addresses, where our own services are"
+)]
 pub(crate) fn http() -> anyhow::Result<Client> {
     // Fails only if it is installed already.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    Ok(Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?)
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    Ok(Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(10))
+        .build()?)
 }

@@ -15,9 +15,11 @@ pub(crate) enum Command {
 }
 
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
-pub(crate) fn run(path: Option<&Path>, command: &Command) -> ExitCode {
+pub(crate) fn run(path: Option<&Path>, command: Command) -> ExitCode {
     let mut targets = Ok(vec![]);
-    let loaded = match startup::load(path, |loaded: &Loaded| targets = worker::outlets(&loaded.config)) {
+    let loaded = match startup::load(path, |loaded: &Loaded| {
+        targets = worker::outlets(&loaded.config)
+    }) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -35,7 +37,10 @@ pub(crate) fn run(path: Option<&Path>, command: &Command) -> ExitCode {
 fn nested(loaded: &Loaded) -> Table {
     let mut root = Table::new();
     for (path, value) in loaded.effective() {
-        let steps: Vec<_> = path.split(['.', '[']).map(|step| step.trim_end_matches(']')).collect();
+        let steps: Vec<_> = path
+            .split(['.', '['])
+            .map(|step| step.trim_end_matches(']'))
+            .collect();
         let root = root.entry(steps[0].to_owned());
         match &steps[1..] {
             [] => drop(root.or_insert(value)),
@@ -50,11 +55,16 @@ fn place(within: &mut Value, steps: &[&str], value: Value) {
         *within = value;
         return;
     };
-    let next = rest.first().map_or_else(|| Value::Table(Table::new()), |next| empty(next));
+    let next = rest
+        .first()
+        .map_or_else(|| Value::Table(Table::new()), |next| empty(next));
     match within {
         Value::Table(table) => place(table.entry((*step).to_owned()).or_insert(next), rest, value),
         Value::Array(items) => {
-            let index = step.parse::<usize>().unwrap_or(items.len()).min(items.len());
+            let index = step
+                .parse::<usize>()
+                .unwrap_or(items.len())
+                .min(items.len());
             if index == items.len() {
                 items.push(next);
             }
@@ -65,5 +75,9 @@ fn place(within: &mut Value, steps: &[&str], value: Value) {
 }
 
 fn empty(next: &str) -> Value {
-    if next.bytes().all(|byte| byte.is_ascii_digit()) { Value::Array(vec![]) } else { Value::Table(Table::new()) }
+    if next.bytes().all(|byte| byte.is_ascii_digit()) {
+        Value::Array(vec![])
+    } else {
+        Value::Table(Table::new())
+    }
 }

@@ -16,9 +16,19 @@ pub(crate) struct Options {
 
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub(crate) async fn ask(loaded: Loaded, options: Options) -> anyhow::Result<ExitCode> {
-    let url = options.url.unwrap_or_else(|| format!("http://{}/readyz", loaded.config.ingress.ops_bind));
-    let answer = client::http()?.get(&url).send().await.with_context(|| format!("no answer from {url}"))?;
+    let url = options
+        .url
+        .unwrap_or_else(|| format!("http://{}/readyz", loaded.config.ingress.ops_bind));
+    let answer = client::http()?
+        .get(&url)
+        .send()
+        .await
+        .with_context(|| format!("no answer from {url}"))?;
     let ready = answer.status().is_success();
     println!("{}", answer.text().await?);
-    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -17,8 +17,8 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The configuration file; else OPTOUT_CONFIG, else optout.toml here, else defaults
-    #[arg(long, global = true)]
+    /// The configuration file; else the one that `OPTOUT_CONFIG` names, else ./optout.toml, else defaults
+    #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
@@ -48,11 +48,13 @@ fn main() -> ExitCode {
     let path = arguments.config.as_deref();
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(path),
-        Command::Demo(options) => demo::run(&options),
-        Command::Config(command) => config::run(path, &command),
+        Command::Demo(options) => demo::run(options),
+        Command::Config(command) => config::run(path, command),
         Command::Send(options) => client::run(path, |loaded| send::send(loaded, options)),
         Command::Check(options) => client::run(path, |loaded| check::check(loaded, options)),
         Command::Migrate => client::run(path, migrate::migrate),
-        Command::Healthcheck(options) => client::run(path, |loaded| healthcheck::ask(loaded, options)),
+        Command::Healthcheck(options) => {
+            client::run(path, |loaded| healthcheck::ask(loaded, options))
+        }
     }
 }

@@ -9,7 +9,9 @@ use secrecy::ExposeSecret;
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub(crate) async fn migrate(loaded: Loaded) -> anyhow::Result<ExitCode> {
     let settings = &loaded.config.ledger;
-    let ledger = Ledger::connect(settings.url.expose_secret(), settings.max_connections).await.context("cannot migrate the ledger")?;
+    let ledger = Ledger::connect(settings.url.expose_secret(), settings.max_connections)
+        .await
+        .context("cannot migrate the ledger")?;
     ledger.ping().await?;
     println!("the ledger is up to date");
     Ok(ExitCode::SUCCESS)

@@ -31,22 +31,43 @@ pub(crate) struct Options {
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub(crate) async fn send(loaded: Loaded, options: Options) -> anyhow::Result<ExitCode> {
     let provider = providers::find(&options.provider).with_context(|| {
-        let known: Vec<_> = providers::ALL.iter().map(|provider| provider.name()).collect();
-        format!("no provider is called {:?}; known are {}", options.provider, known.join(", "))
+        let known: Vec<_> = providers::ALL
+            .iter()
+            .map(|provider| provider.name())
+            .collect();
+        format!(
+            "no provider is called {:?}; known are {}",
+            options.provider,
+            known.join(", ")
+        )
     })?;
     let sample = sample(provider, options.sample.as_deref())?;
     let of_provider = |source: &&Source| match &options.source {
         Some(name) => source.name == *name,
         None => source.provider.name() == provider.name(),
     };
-    let source = loaded.config.sources.iter().find(of_provider).with_context(|| {
-        format!("no source of the provider {} is configured; add one under [[sources]]", provider.name())
-    })?;
-    let base = options.url.unwrap_or_else(|| format!("http://{}", loaded.config.ingress.bind));
+    let source = loaded
+        .config
+        .sources
+        .iter()
+        .find(of_provider)
+        .with_context(|| {
+            format!(
+                "no source of the provider {} is configured; add one under [[sources]]",
+                provider.name()
+            )
+        })?;
+    let base = options
+        .url
+        .unwrap_or_else(|| format!("http://{}", loaded.config.ingress.bind));
     let answer = post(&client::http()?, &base, source, sample).await?;
     let status = answer.status();
     println!("{status} {}", answer.text().await?);
-    Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn sample(provider: &dyn Provider, name: Option<&str>) -> anyhow::Result<Sample> {
@@ -57,7 +78,11 @@ fn sample(provider: &dyn Provider, name: Option<&str>) -> anyhow::Result<Sample>
     };
     let Some(found) = found else {
         let known: Vec<_> = samples.iter().map(|sample| sample.name).collect();
-        bail!("{} has no such sample; it has {}", provider.name(), known.join(", "));
+        bail!(
+            "{} has no such sample; it has {}",
+            provider.name(),
+            known.join(", ")
+        );
     };
     Ok(*found)
 }
@@ -70,7 +95,12 @@ pub(crate) async fn post(
     sample: Sample,
 ) -> anyhow::Result<Response> {
     let mut url = format!("{base}/webhooks/{}", source.name);
-    for (credential, joint) in source.credentials.iter().filter_map(in_url).zip(std::iter::once("?").chain(std::iter::repeat("&"))) {
+    for (credential, joint) in source
+        .credentials
+        .iter()
+        .filter_map(in_url)
+        .zip(std::iter::once("?").chain(std::iter::repeat("&")))
+    {
         url = format!("{url}{joint}{}", credential?);
     }
     let mut request = client.post(&url).body(sample.body());
@@ -80,12 +110,17 @@ pub(crate) async fn post(
     for credential in &source.credentials {
         request = prove(request, credential)?;
     }
-    request.send().await.with_context(|| format!("no answer from the ingress at {base}"))
+    request
+        .send()
+        .await
+        .with_context(|| format!("no answer from the ingress at {base}"))
 }
 
 /// A token that stands in the URL.
 fn in_url(credential: &Credential) -> Option<anyhow::Result<String>> {
-    let Credential::Query { name, secrets } = credential else { return None };
+    let Credential::Query { name, secrets } = credential else {
+        return None;
+    };
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     Some(first(secrets).map(|secret| format!("{}={}", encoded(name), encoded(&secret))))
 }
@@ -93,7 +128,10 @@ fn in_url(credential: &Credential) -> Option<anyhow::Result<String>> {
 fn prove(request: RequestBuilder, credential: &Credential) -> anyhow::Result<RequestBuilder> {
     Ok(match credential {
         Credential::Bearer { tokens } => request.bearer_auth(first(tokens)?),
-        Credential::Basic { username, passwords } => request.basic_auth(username, Some(first(passwords)?)),
+        Credential::Basic {
+            username,
+            passwords,
+        } => request.basic_auth(username, Some(first(passwords)?)),
         Credential::Header { name, secrets } => request.header(name, first(secrets)?),
         Credential::Query { .. } => request,
         Credential::Signature(_) => bail!("this provider's signature cannot be made here"),
@@ -101,5 +139,8 @@ fn prove(request: RequestBuilder, credential: &Credential) -> anyhow::Result<Req
 }
 
 fn first(secrets: &[SecretString]) -> anyhow::Result<String> {
-    secrets.first().map(|secret| secret.expose_secret().to_owned()).context("the source has no secret")
+    secrets
+        .first()
+        .map(|secret| secret.expose_secret().to_owned())
+        .context("the source has no secret")
 }

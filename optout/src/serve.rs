@@ -19,25 +19,47 @@ pub(crate) fn run(path: Option<&Path>) -> ExitCode {
         Err(exit) => return exit,
     };
     let config = &loaded.config;
-    startup::run(&config.telemetry, Threads::PerCore, config.worker.shutdown_timeout, |process| {
-        start(process, config, outlets)
-    })
+    startup::run(
+        &config.telemetry,
+        Threads::PerCore,
+        config.worker.shutdown_timeout,
+        |process| start(process, config, outlets),
+    )
 }
 
 /// Starts all three services; comes back once every port is open.
-pub(crate) async fn start(process: Process, config: &Config, outlets: Result<Vec<Arc<Outlet>>, NoClient>) -> anyhow::Result<()> {
+pub(crate) async fn start(
+    process: Process,
+    config: &Config,
+    outlets: Result<Vec<Arc<Outlet>>, NoClient>,
+) -> anyhow::Result<()> {
     let lifecycle = &process.lifecycle;
     let door = http::bind(config.ingress.bind).await?;
     let desk = http::bind(config.api.bind).await?;
-    let ledger = startup::ledger(config, lifecycle).await.context("cannot open the ledger")?;
-    let queues = ingress::queues().into_iter().chain(api::queues(config)).collect();
+    let ledger = startup::ledger(config, lifecycle)
+        .await
+        .context("cannot open the ledger")?;
+    let queues = ingress::queues()
+        .into_iter()
+        .chain(api::queues(config))
+        .collect();
     let queue = startup::queue(config, queues, lifecycle).await;
     let claims = startup::claims(config, lifecycle).await;
-    let ops = process.ops().queue(Arc::clone(&queue)).claims(Arc::clone(&claims)).ledger(ledger.clone());
+    let ops = process
+        .ops()
+        .queue(Arc::clone(&queue))
+        .claims(Arc::clone(&claims))
+        .ledger(ledger.clone());
     process.watch(config.ingress.ops_bind, ops).await?;
     let app = worker::App::new(config, outlets?, Arc::clone(&queue), claims, ledger.clone());
     worker::spawn(&Arc::new(app), lifecycle);
-    ingress::run(door, &config.ingress, &config.sources, Arc::clone(&queue), lifecycle);
+    ingress::run(
+        door,
+        &config.ingress,
+        &config.sources,
+        Arc::clone(&queue),
+        lifecycle,
+    );
     api::run(desk, config, ledger, queue, lifecycle);
     Ok(())
 }

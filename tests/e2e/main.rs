@@ -1,4 +1,5 @@
 //! End to end: webhooks go in at the HTTP door of real processes, over real stores, and come out at targets.
+#![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 mod bad_input;
 mod faults;
@@ -12,13 +13,20 @@ const BOTH: [Kind; 2] = [Kind::Embedded, Kind::Scaled];
 
 /// Sources of all four providers that anybody may call, and one target that hears of everything.
 fn configuration(receiver: &Receiver) -> String {
-    let mut text = "[retry]\nschedule = [\"300ms\", \"300ms\", \"300ms\", \"1s\", \"1s\", \"1s\", \"5s\"]\n\
+    let text =
+        "[retry]\nschedule = [\"300ms\", \"300ms\", \"300ms\", \"1s\", \"1s\", \"1s\", \"5s\"]\n\
         [outbound]\nallow_networks = [\"127.0.0.0/8\"]\n"
-        .to_owned();
-    for provider in ["notifiedby", "sentinmail", "postmark", "brevo"] {
-        text += &format!("[[sources]]\nname = \"{provider}\"\nprovider = \"{provider}\"\nauth = {{ kind = \"none\" }}\n");
-    }
-    text + &http_target("hook", receiver, "")
+            .to_owned();
+    let source = |provider: &&str| {
+        format!(
+            "[[sources]]\nname = \"{provider}\"\nprovider = \"{provider}\"\nauth = {{ kind = \"none\" }}\n"
+        )
+    };
+    let sources: String = ["notifiedby", "sentinmail", "postmark", "brevo"]
+        .iter()
+        .map(source)
+        .collect();
+    text + &sources + &http_target("hook", receiver, "")
 }
 
 /// One `http` target that is told of everything at `/NAME`.

@@ -16,14 +16,29 @@ async fn every_loop_and_dependency_is_named_and_every_promise_has_a_metric() {
     for kind in BOTH {
         let (stores, receiver) = (Stores::fresh(kind).await, Receiver::start().await);
         let optout = Process::start("optout", &stores, &configuration(&receiver), None).await;
-        optout.accepted("notifiedby", &unsubscribed("user@example.com")).await;
-        optout.accepted("notifiedby", &unsubscribed("user@example.com")).await;
+        optout
+            .accepted("notifiedby", &unsubscribed("user@example.com"))
+            .await;
+        optout
+            .accepted("notifiedby", &unsubscribed("user@example.com"))
+            .await;
         optout.accepted("notifiedby", "{").await;
         optout.post("nobody", "{}").await.unwrap();
-        until("it is told", async || (!receiver.heard("/hook").is_empty()).then_some(())).await;
+        until("it is told", async || {
+            (!receiver.heard("/hook").is_empty()).then_some(())
+        })
+        .await;
 
         let health = json(&format!("{}/healthz", optout.ops)).await;
-        for name in ["ingress", "api", "route urgent", "deliver hook", "record", "sweep", "poison"] {
+        for name in [
+            "ingress",
+            "api",
+            "route urgent",
+            "deliver hook",
+            "record",
+            "sweep",
+            "poison",
+        ] {
             assert_eq!(health["loops"][name], "running", "{name}: {health}");
         }
         let ready = json(&format!("{}/readyz", optout.ops)).await;
@@ -31,70 +46,168 @@ async fn every_loop_and_dependency_is_named_and_every_promise_has_a_metric() {
             assert_eq!(ready["dependencies"][name], "ok", "{ready}");
         }
         let wanted = [
-            "optout_ingress_accepted_total", "optout_ingress_refused_total", "optout_ingress_publish_seconds",
-            "optout_queue_oldest_age_seconds", "optout_queue_ready", "optout_events_total", "optout_events_duplicate_total",
-            "optout_events_malformed_total", "optout_attempts_total", "optout_accepted_to_applied_seconds",
-            "optout_accepted_to_delivered_seconds", "optout_breaker_state", "optout_quarantine_held", "optout_deliveries_dead",
+            "optout_ingress_accepted_total",
+            "optout_ingress_refused_total",
+            "optout_ingress_publish_seconds",
+            "optout_queue_oldest_age_seconds",
+            "optout_queue_ready",
+            "optout_events_total",
+            "optout_events_duplicate_total",
+            "optout_events_malformed_total",
+            "optout_attempts_total",
+            "optout_accepted_to_applied_seconds",
+            "optout_accepted_to_delivered_seconds",
+            "optout_breaker_state",
+            "optout_quarantine_held",
+            "optout_deliveries_dead",
         ];
         let metrics = until("every metric is there", async || {
-            let text = http().get(format!("{}/metrics", optout.ops)).send().await.ok()?.text().await.ok()?;
-            wanted.iter().all(|name| text.contains(name)).then_some(text)
+            let text = http()
+                .get(format!("{}/metrics", optout.ops))
+                .send()
+                .await
+                .ok()?
+                .text()
+                .await
+                .ok()?;
+            wanted
+                .iter()
+                .all(|name| text.contains(name))
+                .then_some(text)
         })
         .await;
         assert!(!metrics.contains("user@example.com"));
-        assert!(metrics.contains(r#"optout_attempts_total{target="hook",outcome="done"} 1"#), "{metrics}");
+        assert!(
+            metrics.contains(r#"optout_attempts_total{target="hook",outcome="done"} 1"#),
+            "{metrics}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_effective_configuration_is_shown_with_secrets_masked() {
-    let (stores, receiver) = (Stores::fresh(tests::Kind::Embedded).await, Receiver::start().await);
+    let (stores, receiver) = (
+        Stores::fresh(tests::Kind::Embedded).await,
+        Receiver::start().await,
+    );
     let path = stores.folder.path().join("show.toml");
-    std::fs::write(&path, configuration(&receiver) + "[api]\nkeys = [{ name = 'ops', key = 'a-secret-key', role = 'read' }]\n").unwrap();
+    std::fs::write(
+        &path,
+        configuration(&receiver)
+            + "[api]\nkeys = [{ name = 'ops', key = 'a-secret-key', role = 'read' }]\n",
+    )
+    .unwrap();
     let run = async |arguments: &[&str]| {
         let mut command = tokio::process::Command::new(tests::binary("optout"));
-        let ended = command.args(arguments).arg("--config").arg(&path).stdin(Stdio::null()).output().await.unwrap();
-        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        let ended = command
+            .args(arguments)
+            .arg("--config")
+            .arg(&path)
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        assert!(
+            ended.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
         String::from_utf8(ended.stdout).unwrap()
     };
     let shown = run(&["config", "show"]).await;
-    assert!(shown.contains("max_body = \"1MiB\"") && shown.contains("name = \"hook\""), "{shown}");
-    assert!(!shown.contains("a-secret-key") && !shown.contains("whsec_"), "{shown}");
-    assert!(run(&["config", "check"]).await.contains("4 sources, 1 targets"));
+    assert!(
+        shown.contains("max_body = \"1MiB\"") && shown.contains("name = \"hook\""),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("a-secret-key") && !shown.contains("whsec_"),
+        "{shown}"
+    );
+    assert!(
+        run(&["config", "check"])
+            .await
+            .contains("4 sources, 1 targets")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_shows_every_provider_reaching_every_target() {
     let mut command = tokio::process::Command::new(tests::binary("optout"));
-    let ended = command.args(["demo", "--once"]).stdin(Stdio::null()).output().await.unwrap();
+    let ended = command
+        .args(["demo", "--once"])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
     let said = String::from_utf8(ended.stdout).unwrap();
-    assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(
+        ended.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
     for provider in ["brevo", "notifiedby", "postmark", "sentinmail"] {
         assert!(said.contains(provider), "{said}");
     }
     for target in ["users", "slack", "tickets", "webhook", "log"] {
-        assert_eq!(said.matches(&format!("✓ {target}")).count(), 4, "{target}:\n{said}");
+        assert_eq!(
+            said.matches(&format!("✓ {target}")).count(),
+            4,
+            "{target}:\n{said}"
+        );
     }
-    assert!(said.contains("4 duplicates known, no target told twice") && !said.contains('✗'), "{said}");
+    assert!(
+        said.contains("4 duplicates known, no target told twice") && !said.contains('✗'),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_are_sent_with_the_sources_credentials_and_a_contact_is_checked() {
-    let (stores, receiver) = (Stores::fresh(tests::Kind::Embedded).await, Receiver::start().await);
+    let (stores, receiver) = (
+        Stores::fresh(tests::Kind::Embedded).await,
+        Receiver::start().await,
+    );
     let guarded = "[[sources]]\nname = \"guarded\"\nprovider = \"notifiedby\"\nauth = [{ kind = \"bearer\", token = \"a-token\" }, { kind = \"query\", name = \"t\", secret = \"b c&d\" }]\n";
-    let optout = Process::start("optout", &stores, &(configuration(&receiver) + guarded), None).await;
+    let optout = Process::start(
+        "optout",
+        &stores,
+        &(configuration(&receiver) + guarded),
+        None,
+    )
+    .await;
     let run = async |arguments: &[&str]| {
         let mut command = tokio::process::Command::new(tests::binary("optout"));
-        let ended = command.args(arguments).arg("--config").arg(optout.configuration()).stdin(Stdio::null()).output().await.unwrap();
-        (ended.status.code(), String::from_utf8(ended.stdout).unwrap() + &String::from_utf8(ended.stderr).unwrap())
+        let ended = command
+            .args(arguments)
+            .arg("--config")
+            .arg(optout.configuration())
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        (
+            ended.status.code(),
+            String::from_utf8(ended.stdout).unwrap() + &String::from_utf8(ended.stderr).unwrap(),
+        )
     };
     let (code, said) = run(&["send", "notifiedby", "--source", "guarded"]).await;
     assert_eq!(code, Some(0), "{said}");
-    until("it is told", async || (!receiver.heard("/hook").is_empty()).then_some(())).await;
+    until("it is told", async || {
+        (!receiver.heard("/hook").is_empty()).then_some(())
+    })
+    .await;
     let (code, said) = run(&["check", "User@Example.com"]).await;
-    assert_eq!((code, said.starts_with("unsubscribed")), (Some(2), true), "{said}");
+    assert_eq!(
+        (code, said.starts_with("unsubscribed")),
+        (Some(2), true),
+        "{said}"
+    );
     let (code, said) = run(&["check", "nobody@example.com"]).await;
-    assert_eq!((code, said.starts_with("may be mailed")), (Some(0), true), "{said}");
+    assert_eq!(
+        (code, said.starts_with("may be mailed")),
+        (Some(0), true),
+        "{said}"
+    );
     assert_eq!(run(&["check", "not an address"]).await.0, Some(1));
     assert_eq!(run(&["healthcheck"]).await.0, Some(0));
     assert_eq!(run(&["migrate"]).await.0, Some(0));

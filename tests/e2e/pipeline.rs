@@ -20,25 +20,48 @@ async fn an_unsubscribe_takes_effect_in_every_target_within_a_second() {
         let (stores, receiver) = (Stores::fresh(kind).await, Receiver::start().await);
         let users = users(&stores).await;
         let targets = every_kind(&receiver, &users.url, &stores);
-        let optout = Process::start("optout", &stores, &(configuration(&receiver) + &targets), None).await;
+        let optout = Process::start(
+            "optout",
+            &stores,
+            &(configuration(&receiver) + &targets),
+            None,
+        )
+        .await;
 
         let begun = std::time::Instant::now();
-        let envelope = optout.accepted("notifiedby", &unsubscribed("User@Example.com")).await;
+        let envelope = optout
+            .accepted("notifiedby", &unsubscribed("User@Example.com"))
+            .await;
         let ledger = stores.ledger().await;
         let delivered = until("every target was told", async || {
-            let page = ledger.deliveries(&DeliveryFilter::default(), 100, None).await.ok()?;
-            let done = page.items.len() == 5 && page.items.iter().all(|row| row.state == State::Delivered);
+            let page = ledger
+                .deliveries(&DeliveryFilter::default(), 100, None)
+                .await
+                .ok()?;
+            let done =
+                page.items.len() == 5 && page.items.iter().all(|row| row.state == State::Delivered);
             done.then_some(page.items)
         })
         .await;
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(1), "{kind:?} took {took:?}");
 
-        assert_eq!(users.opted_in("user@example.com").await, 0, "the user database");
+        assert_eq!(
+            users.opted_in("user@example.com").await,
+            0,
+            "the user database"
+        );
         assert_eq!(users.opted_in("other@example.com").await, 1, "nobody else");
         let slack = receiver.heard("/slack")[0].json();
-        assert!(slack["blocks"].is_array() && !slack.to_string().contains("user@example.com"), "masked: {slack}");
-        let ticket = receiver.heard("/api/v2/tickets.json").into_iter().find(|heard| heard.method == "POST").unwrap();
+        assert!(
+            slack["blocks"].is_array() && !slack.to_string().contains("user@example.com"),
+            "masked: {slack}"
+        );
+        let ticket = receiver
+            .heard("/api/v2/tickets.json")
+            .into_iter()
+            .find(|heard| heard.method == "POST")
+            .unwrap();
         assert!(ticket.header("idempotency-key").len() > 30);
         let hook = &receiver.heard("/hook")[0];
         assert_eq!(hook.json()["type"], "unsubscribed");
@@ -52,7 +75,10 @@ async fn an_unsubscribe_takes_effect_in_every_target_within_a_second() {
         let event = ledger.event(delivered[0].event_id).await.unwrap().unwrap();
         assert_eq!(event.envelope_id.to_string(), envelope);
         let contact = Contact::email("user@example.com").unwrap();
-        assert_eq!(ledger.check(&contact, Some("anything")).await.unwrap()[0].scope, "global");
+        assert_eq!(
+            ledger.check(&contact, Some("anything")).await.unwrap()[0].scope,
+            "global"
+        );
     }
 }
 
@@ -79,7 +105,10 @@ struct Users {
 async fn users(stores: &Stores) -> Users {
     install_default_drivers();
     let url = match stores.kind {
-        Kind::Embedded => format!("sqlite:{}?mode=rwc", stores.folder.path().join("users.db").display()),
+        Kind::Embedded => format!(
+            "sqlite:{}?mode=rwc",
+            stores.folder.path().join("users.db").display()
+        ),
         // The ledger's own database does as well as any other for a table of the customer's.
         Kind::Scaled => stores.ledger.clone(),
     };
@@ -92,7 +121,8 @@ async fn users(stores: &Stores) -> Users {
 
 impl Users {
     async fn opted_in(&self, email: &str) -> i64 {
-        let query = sqlx::query("SELECT opt_in FROM users WHERE lower(email) = $1").bind(email.to_owned());
+        let query =
+            sqlx::query("SELECT opt_in FROM users WHERE lower(email) = $1").bind(email.to_owned());
         query.fetch_one(&self.pool).await.unwrap().get(0)
     }
 }
@@ -112,11 +142,27 @@ async fn an_event_received_many_times_at_once_has_one_effect() {
         })
         .await;
         assert_eq!(duplicates, 19);
-        assert_eq!(ledger.events(&EventFilter::default(), 10, None).await.unwrap().items.len(), 1);
-        until("the target is told", async || (!receiver.heard("/hook").is_empty()).then_some(())).await;
+        assert_eq!(
+            ledger
+                .events(&EventFilter::default(), 10, None)
+                .await
+                .unwrap()
+                .items
+                .len(),
+            1
+        );
+        until("the target is told", async || {
+            (!receiver.heard("/hook").is_empty()).then_some(())
+        })
+        .await;
         // A later event is told after it: by then a repeat would have come, too.
-        optout.accepted("notifiedby", &unsubscribed("last@example.com")).await;
-        until("the last is told", async || (receiver.heard("/hook").len() > 1).then_some(())).await;
+        optout
+            .accepted("notifiedby", &unsubscribed("last@example.com"))
+            .await;
+        until("the last is told", async || {
+            (receiver.heard("/hook").len() > 1).then_some(())
+        })
+        .await;
         assert_eq!(receiver.heard("/hook").len(), 2);
     }
 }
@@ -126,31 +172,64 @@ async fn a_target_that_is_down_delays_no_other_and_hears_of_everything_later() {
     for kind in BOTH {
         let (stores, receiver) = (Stores::fresh(kind).await, Receiver::start().await);
         let other = http_target("other", &receiver, "breaker_after = 3");
-        let optout = Process::start("optout", &stores, &(configuration(&receiver) + &other), None).await;
+        let optout = Process::start(
+            "optout",
+            &stores,
+            &(configuration(&receiver) + &other),
+            None,
+        )
+        .await;
         receiver.answer("/other", 503);
         for number in 0..10 {
-            optout.accepted("notifiedby", &unsubscribed(&format!("user{number}@example.com"))).await;
+            optout
+                .accepted(
+                    "notifiedby",
+                    &unsubscribed(&format!("user{number}@example.com")),
+                )
+                .await;
         }
-        until("the healthy target is told of all", async || (receiver.heard("/hook").len() == 10).then_some(())).await;
+        until("the healthy target is told of all", async || {
+            (receiver.heard("/hook").len() == 10).then_some(())
+        })
+        .await;
         let ledger = stores.ledger().await;
-        let waiting = DeliveryFilter { target: Some("other".to_owned()), ..DeliveryFilter::default() };
+        let waiting = DeliveryFilter {
+            target: Some("other".to_owned()),
+            ..DeliveryFilter::default()
+        };
         let rows = ledger.deliveries(&waiting, 100, None).await.unwrap().items;
-        assert!(rows.iter().all(|row| matches!(row.state, State::Pending | State::Retrying)), "{rows:?}");
+        assert!(
+            rows.iter()
+                .all(|row| matches!(row.state, State::Pending | State::Retrying)),
+            "{rows:?}"
+        );
 
         receiver.answer("/other", 200);
         let rows = until("the other target is told of all", async || {
             let rows = ledger.deliveries(&waiting, 100, None).await.ok()?.items;
-            rows.iter().all(|row| row.state == State::Delivered).then_some(rows)
+            rows.iter()
+                .all(|row| row.state == State::Delivered)
+                .then_some(rows)
         })
         .await;
         assert_eq!(rows.len(), 10);
         let first = rows.iter().max_by_key(|row| row.attempts).unwrap();
         let attempts = ledger.attempts(first.id).await.unwrap();
-        assert_eq!((attempts[0].outcome.as_str(), attempts[0].status), ("retry", Some(503)));
+        assert_eq!(
+            (attempts[0].outcome.as_str(), attempts[0].status),
+            ("retry", Some(503))
+        );
         assert_eq!(attempts.last().unwrap().outcome, "done");
-        let keys: std::collections::HashSet<_> =
-            receiver.heard("/other").iter().map(|heard| heard.header("idempotency-key").to_owned()).collect();
-        assert_eq!(keys.len(), 10, "each attempt at one delivery carries the same key");
+        let keys: std::collections::HashSet<_> = receiver
+            .heard("/other")
+            .iter()
+            .map(|heard| heard.header("idempotency-key").to_owned())
+            .collect();
+        assert_eq!(
+            keys.len(),
+            10,
+            "each attempt at one delivery carries the same key"
+        );
     }
 }
 
@@ -160,7 +239,9 @@ async fn what_a_target_refuses_for_good_is_dead_and_goes_out_again_by_hand() {
         let (stores, receiver) = (Stores::fresh(kind).await, Receiver::start().await);
         let optout = Process::start("optout", &stores, &configuration(&receiver), None).await;
         receiver.answer("/hook", 422);
-        optout.accepted("notifiedby", &unsubscribed("user@example.com")).await;
+        optout
+            .accepted("notifiedby", &unsubscribed("user@example.com"))
+            .await;
         let dead = until("the delivery is dead", async || {
             let page = optout.get("/api/v1/deliveries?state=dead").await;
             page["items"][0]["id"].as_str().map(str::to_owned)
@@ -168,7 +249,12 @@ async fn what_a_target_refuses_for_good_is_dead_and_goes_out_again_by_hand() {
         .await;
         assert_eq!(receiver.heard("/hook").len(), 1);
         receiver.answer("/hook", 200);
-        assert_eq!(optout.do_it(&format!("/api/v1/deliveries/{dead}/retry")).await, 202);
+        assert_eq!(
+            optout
+                .do_it(&format!("/api/v1/deliveries/{dead}/retry"))
+                .await,
+            202
+        );
         until("the delivery is made", async || {
             let page = optout.get("/api/v1/deliveries?state=delivered").await;
             (page["items"][0]["id"] == dead.as_str()).then_some(())
@@ -183,16 +269,31 @@ async fn what_a_target_refuses_for_good_is_dead_and_goes_out_again_by_hand() {
 async fn a_disabled_targets_deliveries_wait_and_resume() {
     for kind in BOTH {
         let (stores, receiver) = (Stores::fresh(kind).await, Receiver::start().await);
-        let with = |enabled: &str| configuration(&receiver) + &http_target("later", &receiver, enabled);
+        let with =
+            |enabled: &str| configuration(&receiver) + &http_target("later", &receiver, enabled);
         let mut optout = Process::start("optout", &stores, &with("enabled = false"), None).await;
-        optout.accepted("notifiedby", &unsubscribed("user@example.com")).await;
-        until("the enabled target is told", async || (receiver.heard("/hook").len() == 1).then_some(())).await;
+        optout
+            .accepted("notifiedby", &unsubscribed("user@example.com"))
+            .await;
+        until("the enabled target is told", async || {
+            (receiver.heard("/hook").len() == 1).then_some(())
+        })
+        .await;
         let ledger = stores.ledger().await;
-        let parked = DeliveryFilter { state: Some(State::Parked), ..DeliveryFilter::default() };
-        assert_eq!(ledger.deliveries(&parked, 10, None).await.unwrap().items[0].target, "later");
+        let parked = DeliveryFilter {
+            state: Some(State::Parked),
+            ..DeliveryFilter::default()
+        };
+        assert_eq!(
+            ledger.deliveries(&parked, 10, None).await.unwrap().items[0].target,
+            "later"
+        );
         assert!(optout.terminate().await.success());
         let _optout = Process::start("optout", &stores, &with("enabled = true"), None).await;
-        until("the enabled target is told", async || (receiver.heard("/later").len() == 1).then_some(())).await;
+        until("the enabled target is told", async || {
+            (receiver.heard("/later").len() == 1).then_some(())
+        })
+        .await;
     }
 }
 
@@ -213,13 +314,22 @@ async fn an_opt_out_does_not_wait_behind_opens() {
             optout.accepted("sentinmail", &batch(from)).await;
         }
         let begun = std::time::Instant::now();
-        optout.accepted("notifiedby", &unsubscribed("user@example.com")).await;
+        optout
+            .accepted("notifiedby", &unsubscribed("user@example.com"))
+            .await;
         until("the opt-out is told", async || {
-            receiver.heard("/hook").iter().any(|heard| heard.json()["type"] == "unsubscribed").then_some(())
+            receiver
+                .heard("/hook")
+                .iter()
+                .any(|heard| heard.json()["type"] == "unsubscribed")
+                .then_some(())
         })
         .await;
         let (took, told) = (begun.elapsed(), receiver.heard("/hook").len());
-        assert!(told < 1500, "{kind:?}: {told} of 2001 were told by then, so nothing was overtaken");
+        assert!(
+            told < 1500,
+            "{kind:?}: {told} of 2001 were told by then, so nothing was overtaken"
+        );
         assert!(took < Duration::from_secs(2), "{kind:?} took {took:?}");
     }
 }
@@ -237,16 +347,38 @@ async fn a_reactivation_lifts_its_own_sources_suppression_in_its_stream_and_tell
             )
         };
         // The newer one comes first: order of arrival does not matter.
-        optout.accepted("postmark", &change(false, "null", "2026-02-02T00:00:00Z")).await;
-        optout.accepted("postmark", &change(true, "\"ManualSuppression\"", "2026-02-01T00:00:00Z")).await;
-        optout.accepted("notifiedby", &unsubscribed("user@example.com")).await;
-        until("the target is told of all three", async || (receiver.heard("/hook").len() == 3).then_some(())).await;
-        let mut kinds: Vec<_> = receiver.heard("/hook").iter().map(|heard| heard.json()["type"].as_str().unwrap().to_owned()).collect();
+        optout
+            .accepted("postmark", &change(false, "null", "2026-02-02T00:00:00Z"))
+            .await;
+        optout
+            .accepted(
+                "postmark",
+                &change(true, "\"ManualSuppression\"", "2026-02-01T00:00:00Z"),
+            )
+            .await;
+        optout
+            .accepted("notifiedby", &unsubscribed("user@example.com"))
+            .await;
+        until("the target is told of all three", async || {
+            (receiver.heard("/hook").len() == 3).then_some(())
+        })
+        .await;
+        let mut kinds: Vec<_> = receiver
+            .heard("/hook")
+            .iter()
+            .map(|heard| heard.json()["type"].as_str().unwrap().to_owned())
+            .collect();
         kinds.sort();
         assert_eq!(kinds, ["resubscribed", "unsubscribed", "unsubscribed"]);
         let ledger = stores.ledger().await;
-        let standing = ledger.check(&Contact::email("user@example.com").unwrap(), Some("news")).await.unwrap();
-        let sources: Vec<_> = standing.iter().map(|suppression| suppression.source.as_str()).collect();
+        let standing = ledger
+            .check(&Contact::email("user@example.com").unwrap(), Some("news"))
+            .await
+            .unwrap();
+        let sources: Vec<_> = standing
+            .iter()
+            .map(|suppression| suppression.source.as_str())
+            .collect();
         assert_eq!(sources, ["notifiedby"], "what another source holds stays");
     }
 }

@@ -27,8 +27,17 @@ pub async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> 
 }
 
 /// A client for the services under test.
-#[expect(clippy::disallowed_methods, reason = "the outbound client refuses loopback addresses, where the tests are")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the outbound client refuses loopback addresses, where the tests are"
+)]
 pub fn http() -> reqwest::Client {
-    rustls::crypto::ring::default_provider().install_default().ok();
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client")
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(20))
+        .build()
+        .expect("a client")
 }

@@ -28,18 +28,35 @@ pub struct Process {
 impl Process {
     /// Starts `program` (`optout`, `ingress`, `worker` or `api`) with `rest` of a configuration over `stores`, and waits
     /// until it is ready. `fault` names a point at which it dies.
-    pub async fn start(program: &'static str, stores: &Stores, rest: &str, fault: Option<&str>) -> Self {
+    pub async fn start(
+        program: &'static str,
+        stores: &Stores,
+        rest: &str,
+        fault: Option<&str>,
+    ) -> Self {
         let [door, api, ops] = [port(), port(), port()];
         let ops_section = match program {
             "ingress" | "optout" => "ingress",
             other => other,
         };
         let bind = |section: &str, port: u16| {
-            let ops = if section == ops_section { format!("ops_bind = \"127.0.0.1:{ops}\"\n") } else { String::new() };
-            let keys = if section == "api" { format!("keys = [{{ name = \"e2e\", key = \"{API_KEY}\", role = \"admin\" }}]\n") } else { String::new() };
+            let ops = if section == ops_section {
+                format!("ops_bind = \"127.0.0.1:{ops}\"\n")
+            } else {
+                String::new()
+            };
+            let keys = if section == "api" {
+                format!("keys = [{{ name = \"e2e\", key = \"{API_KEY}\", role = \"admin\" }}]\n")
+            } else {
+                String::new()
+            };
             format!("[{section}]\nbind = \"127.0.0.1:{port}\"\n{ops}{keys}")
         };
-        let worker_ops = if ops_section == "worker" { format!("ops_bind = \"127.0.0.1:{ops}\"\n") } else { String::new() };
+        let worker_ops = if ops_section == "worker" {
+            format!("ops_bind = \"127.0.0.1:{ops}\"\n")
+        } else {
+            String::new()
+        };
         let text = format!(
             "{}{}[worker]\n{worker_ops}sweep_every = \"1s\"\n{}{rest}",
             bind("ingress", door),
@@ -50,7 +67,14 @@ impl Process {
         std::fs::write(&configuration, text).expect("a configuration file");
         let child = spawn(program, &configuration, fault);
         let local = |port: u16| format!("http://127.0.0.1:{port}");
-        let process = Self { program, configuration, child, door: local(door), api: local(api), ops: local(ops) };
+        let process = Self {
+            program,
+            configuration,
+            child,
+            door: local(door),
+            api: local(api),
+            ops: local(ops),
+        };
         process.ready().await;
         process
     }
@@ -59,7 +83,12 @@ impl Process {
     pub async fn ready(&self) {
         let url = format!("{}/readyz", self.ops);
         until(&format!("{} is ready", self.program), async || {
-            http().get(&url).send().await.ok().filter(|answer| answer.status().is_success())
+            http()
+                .get(&url)
+                .send()
+                .await
+                .ok()
+                .filter(|answer| answer.status().is_success())
         })
         .await;
     }
@@ -71,15 +100,26 @@ impl Process {
 
     /// SIGTERM, and how it ended.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let id = self.child.id().expect("the process was running").to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill");
+        let id = self
+            .child
+            .id()
+            .expect("the process was running")
+            .to_string();
+        let sent = Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .await
+            .expect("kill");
         assert!(sent.success());
         self.child.wait().await.expect("the process ends")
     }
 
     /// Waits for it to end by itself, as it does at a fault point.
     pub async fn died(&mut self) {
-        until("the process dies at its fault point", async || self.child.try_wait().expect("a child").map(drop)).await;
+        until("the process dies at its fault point", async || {
+            self.child.try_wait().expect("a child").map(drop)
+        })
+        .await;
     }
 
     /// Whether it is still running.
@@ -95,8 +135,13 @@ impl Process {
 
     /// Posts a webhook.
     pub async fn post(&self, source: &str, body: &str) -> Result<Response, reqwest::Error> {
-        let request = http().post(format!("{}/webhooks/{source}", self.door)).body(body.to_owned());
-        request.header("content-type", "application/json").send().await
+        let request = http()
+            .post(format!("{}/webhooks/{source}", self.door))
+            .body(body.to_owned());
+        request
+            .header("content-type", "application/json")
+            .send()
+            .await
     }
 
     /// Posts a webhook that is to be accepted, and gives the envelope's id.
@@ -115,32 +160,55 @@ impl Process {
 
     /// Asks the api.
     pub async fn get(&self, path: &str) -> Value {
-        let request = http().get(format!("{}{path}", self.api)).bearer_auth(API_KEY);
-        request.send().await.expect("an answer").json().await.expect("JSON")
+        let request = http()
+            .get(format!("{}{path}", self.api))
+            .bearer_auth(API_KEY);
+        request
+            .send()
+            .await
+            .expect("an answer")
+            .json()
+            .await
+            .expect("JSON")
     }
 
     /// Asks the api to do something, and gives the status.
     pub async fn do_it(&self, path: &str) -> u16 {
-        let request = http().post(format!("{}{path}", self.api)).bearer_auth(API_KEY);
+        let request = http()
+            .post(format!("{}{path}", self.api))
+            .bearer_auth(API_KEY);
         request.send().await.expect("an answer").status().as_u16()
     }
 }
 
 fn spawn(program: &str, configuration: &std::path::Path, fault: Option<&str>) -> Child {
     let mut command = Command::new(binary(program));
-    command.arg("--config").arg(configuration).kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::null());
-    let log = std::fs::File::options().create(true).append(true).open(configuration.with_extension("log"));
+    command
+        .arg("--config")
+        .arg(configuration)
+        .kill_on_drop(true)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(configuration.with_extension("log"));
     command.stderr(log.expect("a log file"));
     if let Some(fault) = fault {
         command.env("OPTOUT_FAULT", fault);
     }
-    command.spawn().unwrap_or_else(|error| panic!("cannot start {program}: {error}; run the tests by scripts/test"))
+    command.spawn().unwrap_or_else(|error| {
+        panic!("cannot start {program}: {error}; run the tests by scripts/test")
+    })
 }
 
 /// The workspace's binary, which `scripts/test` builds beside this test.
 pub fn binary(program: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this program's path");
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps");
+    let folder = test
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("target/PROFILE/deps");
     folder.join(program)
 }
 

@@ -31,7 +31,10 @@ impl Heard {
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -52,9 +55,14 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    #[expect(clippy::disallowed_methods, reason = "a test's server, which ends with the test")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's server, which ends with the test"
+    )]
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
         let address = listener.local_addr().expect("an address");
         let shared: Arc<Mutex<Shared>> = Arc::default();
         let app = Router::new().fallback(hear).with_state(Arc::clone(&shared));
@@ -68,18 +76,31 @@ impl Receiver {
 
     /// From now on requests to `path` are answered with `status`.
     pub fn answer(&self, path: &str, status: u16) {
-        self.shared.lock().expect("no panic").statuses.insert(path.to_owned(), status);
+        self.shared
+            .lock()
+            .expect("no panic")
+            .statuses
+            .insert(path.to_owned(), status);
     }
 
     /// From now on answers to requests to `path` take this long.
     pub fn delay(&self, path: &str, delay: Duration) {
-        self.shared.lock().expect("no panic").delays.insert(path.to_owned(), delay);
+        self.shared
+            .lock()
+            .expect("no panic")
+            .delays
+            .insert(path.to_owned(), delay);
     }
 
     /// All requests to `path`.
     pub fn heard(&self, path: &str) -> Vec<Heard> {
         let shared = self.shared.lock().expect("no panic");
-        shared.heard.iter().filter(|heard| heard.path == path).cloned().collect()
+        shared
+            .heard
+            .iter()
+            .filter(|heard| heard.path == path)
+            .cloned()
+            .collect()
     }
 }
 
@@ -95,15 +116,26 @@ async fn hear(
         let mut shared = shared.lock().expect("no panic");
         let answer = shared.statuses.get(&path).copied().unwrap_or(200);
         let delay = shared.delays.get(&path).copied().unwrap_or_default();
-        shared.heard.push(Heard { method: method.clone(), path: path.clone(), headers, body, at: Instant::now() });
+        shared.heard.push(Heard {
+            method: method.clone(),
+            path: path.clone(),
+            headers,
+            body,
+            at: Instant::now(),
+        });
         (StatusCode::from_u16(answer).expect("a status"), delay)
     };
     tokio::time::sleep(delay).await;
     // The one vendor here that is asked before it is told.
     let body = match (method, path.as_str()) {
-        (Method::GET, "/api/v2/tickets.json") => r#"{"tickets":[],"count":0,"next_page":null}"#.to_owned(),
+        (Method::GET, "/api/v2/tickets.json") => {
+            r#"{"tickets":[],"count":0,"next_page":null}"#.to_owned()
+        }
         (Method::POST, "/api/v2/tickets.json") if status.is_success() => {
-            return (StatusCode::CREATED, r#"{"ticket":{"id":1,"status":"new"}}"#.to_owned());
+            return (
+                StatusCode::CREATED,
+                r#"{"ticket":{"id":1,"status":"new"}}"#.to_owned(),
+            );
         }
         _ => "ok".to_owned(),
     };

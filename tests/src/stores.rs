@@ -32,14 +32,31 @@ impl Stores {
         let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
         let (queue, claims, ledger) = match kind {
             Kind::Embedded => (file("queue.db"), file("queue.db"), file("ledger.db")),
-            Kind::Scaled => (url("OPTOUT_TEST_AMQP_URL"), url("OPTOUT_TEST_REDIS_URL"), database().await),
+            Kind::Scaled => (
+                url("OPTOUT_TEST_AMQP_URL"),
+                url("OPTOUT_TEST_REDIS_URL"),
+                database().await,
+            ),
         };
-        Self { kind, folder, queue, claims, ledger, prefix }
+        Self {
+            kind,
+            folder,
+            queue,
+            claims,
+            ledger,
+            prefix,
+        }
     }
 
     /// The part of a configuration that names them.
     pub fn configuration(&self) -> String {
-        let Self { queue, claims, ledger, prefix, .. } = self;
+        let Self {
+            queue,
+            claims,
+            ledger,
+            prefix,
+            ..
+        } = self;
         format!(
             "[queue]\nurl = \"{queue}\"\nprefix = \"{prefix}\"\n[claims]\nurl = \"{claims}\"\nprefix = \"{prefix}\"\n\
              [ledger]\nurl = \"{ledger}\"\nmax_connections = 3\n"
@@ -48,14 +65,20 @@ impl Stores {
 
     /// The ledger, to look into.
     pub async fn ledger(&self) -> Ledger {
-        Ledger::connect(&self.ledger, 2).await.expect("the test's ledger")
+        Ledger::connect(&self.ledger, 2)
+            .await
+            .expect("the test's ledger")
     }
 }
 
 /// Where a server of `scripts/services` is.
-#[expect(clippy::disallowed_methods, reason = "tests are told by the environment where their servers are")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told by the environment where their servers are"
+)]
 pub(crate) fn url(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests by scripts/test"))
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests by scripts/test"))
 }
 
 /// A new database on the tests' PostgreSQL server.
@@ -64,7 +87,10 @@ pub(crate) async fn database() -> String {
     let url = url("OPTOUT_TEST_POSTGRES_URL");
     let server = AnyPool::connect(&url).await.expect("the tests' PostgreSQL");
     let name = format!("e2e_{}", Uuid::now_v7().simple());
-    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&server).await.expect("a database");
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&server)
+        .await
+        .expect("a database");
     let (base, _) = url.rsplit_once('/').expect("a URL with a database");
     format!("{base}/{name}")
 }

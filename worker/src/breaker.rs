@@ -28,10 +28,17 @@ pub struct Breaker {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant, pause: Duration },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+        pause: Duration,
+    },
     /// One call is under way and decides.
-    HalfOpen { pause: Duration },
+    HalfOpen {
+        pause: Duration,
+    },
 }
 
 /// What may be sent now.
@@ -47,7 +54,10 @@ pub enum Admission {
 impl Breaker {
     /// A closed breaker that opens after `after` failures in a row; 0 for one that never opens.
     pub fn new(after: u32) -> Self {
-        Self { after, state: Mutex::new(State::Closed { failures: 0 }) }
+        Self {
+            after,
+            state: Mutex::new(State::Closed { failures: 0 }),
+        }
     }
 
     /// Asks what may be sent now. A [`Admission::Probe`] that is not followed by an outcome is asked back with
@@ -84,15 +94,21 @@ impl Breaker {
         let after = self.after;
         self.with(|state| {
             *state = match *state {
-                State::Closed { failures } if after > 0 && failures + 1 >= after => {
-                    State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE }
-                }
-                State::Closed { failures } => State::Closed { failures: failures.saturating_add(1) },
+                State::Closed { failures } if after > 0 && failures + 1 >= after => State::Open {
+                    until: now + FIRST_PAUSE,
+                    pause: FIRST_PAUSE,
+                },
+                State::Closed { failures } => State::Closed {
+                    failures: failures.saturating_add(1),
+                },
                 // A call that began before the breaker opened.
                 open @ State::Open { .. } => open,
                 State::HalfOpen { pause } => {
                     let pause = (pause * 2).min(LONGEST_PAUSE);
-                    State::Open { until: now + pause, pause }
+                    State::Open {
+                        until: now + pause,
+                        pause,
+                    }
                 }
             };
         });
@@ -126,7 +142,10 @@ mod tests {
         breaker.failed(now);
         assert_eq!(breaker.admit(now), Admission::Free);
         breaker.failed(now);
-        assert_eq!((breaker.admit(now), breaker.level()), (Admission::Wait(now + FIRST_PAUSE), 2));
+        assert_eq!(
+            (breaker.admit(now), breaker.level()),
+            (Admission::Wait(now + FIRST_PAUSE), 2)
+        );
     }
 
     #[test]
@@ -137,7 +156,10 @@ mod tests {
         assert_eq!(breaker.admit(later), Admission::Probe);
         assert!(matches!(breaker.admit(later), Admission::Wait(_)));
         breaker.failed(later);
-        assert_eq!(breaker.admit(later), Admission::Wait(later + FIRST_PAUSE * 2));
+        assert_eq!(
+            breaker.admit(later),
+            Admission::Wait(later + FIRST_PAUSE * 2)
+        );
         let last = later + FIRST_PAUSE * 2;
         assert_eq!(breaker.admit(last), Admission::Probe);
         breaker.withdraw(last);

@@ -68,7 +68,11 @@ impl Feeds {
 
     /// The next message that is here already.
     fn at_hand(&mut self) -> Option<Item> {
-        self.urgent.try_recv().or_else(|_| self.retried.try_recv()).or_else(|_| self.bulk.try_recv()).ok()
+        self.urgent
+            .try_recv()
+            .or_else(|_| self.retried.try_recv())
+            .or_else(|_| self.bulk.try_recv())
+            .ok()
     }
 }
 
@@ -83,7 +87,9 @@ pub(crate) async fn run(
     let slots = Arc::new(Semaphore::new(usize::from(outlet.slots)));
     while let Some(first) = feeds.next().await {
         // Stopping: the message is dropped, and so goes back to its queue.
-        let Some((admission, permit)) = admitted(&outlet, &slots, &lifecycle).await else { continue };
+        let Some((admission, permit)) = admitted(&outlet, &slots, &lifecycle).await else {
+            continue;
+        };
         let calls = gather(&outlet, &slots, admission, permit, first, &mut feeds);
         let probing = admission == Admission::Probe;
         let mut sent = false;
@@ -103,7 +109,11 @@ pub(crate) async fn run(
 }
 
 /// Waits for a slot, the rate and the breaker. None if the worker is told to stop before.
-async fn admitted(outlet: &Outlet, slots: &Arc<Semaphore>, lifecycle: &Lifecycle) -> Option<(Admission, OwnedSemaphorePermit)> {
+async fn admitted(
+    outlet: &Outlet,
+    slots: &Arc<Semaphore>,
+    lifecycle: &Lifecycle,
+) -> Option<(Admission, OwnedSemaphorePermit)> {
     let wait = async {
         let permit = Arc::clone(slots).acquire_owned().await.ok()?;
         if let Some(rate) = &outlet.rate {
@@ -142,7 +152,11 @@ fn gather(
     while gathered < BATCH.max(batch) {
         let full = calls.last().is_none_or(|(_, items)| items.len() >= batch);
         if full {
-            let free = if one_call { None } else { Arc::clone(slots).try_acquire_owned().ok() };
+            let free = if one_call {
+                None
+            } else {
+                Arc::clone(slots).try_acquire_owned().ok()
+            };
             let Some(permit) = free else { break };
             calls.push((permit, vec![]));
         }
@@ -164,9 +178,14 @@ async fn leave(
     recorder: &UnboundedSender<Verdict>,
     lifecycle: &Lifecycle,
 ) -> Vec<Call<InHand>> {
-    let calls: Vec<Call<(Item, Delivery)>> =
-        calls.into_iter().map(|(permit, items)| (permit, items.into_iter().filter_map(decode).collect())).collect();
-    let ids: Vec<_> = calls.iter().flat_map(|(_, items)| items.iter().map(|(_, delivery)| delivery.id)).collect();
+    let calls: Vec<Call<(Item, Delivery)>> = calls
+        .into_iter()
+        .map(|(permit, items)| (permit, items.into_iter().filter_map(decode).collect()))
+        .collect();
+    let ids: Vec<_> = calls
+        .iter()
+        .flat_map(|(_, items)| items.iter().map(|(_, delivery)| delivery.id))
+        .collect();
     let lease = outlet.timeout + LEASE_MARGIN;
     let leaves = until_done(lifecycle, "take", || app.ledger.take(&ids, app.id, lease)).await;
     let Some(leaves) = leaves else { return vec![] };
@@ -178,12 +197,20 @@ async fn leave(
         let mut in_hand = vec![];
         for ((item, delivery), leave) in items.into_iter().zip(leaves.by_ref()) {
             match leave {
-                Leave::Granted { attempt, ever } => in_hand.push(InHand { item, delivery, attempt, ever }),
+                Leave::Granted { attempt, ever } => in_hand.push(InHand {
+                    item,
+                    delivery,
+                    attempt,
+                    ever,
+                }),
                 Leave::Wait { until } => tell(recorder, waiting(outlet, item, until)),
                 Leave::Finished => item.ack(),
                 Leave::Unknown => {
                     error!(delivery.id = %delivery.id, "the ledger does not know a delivery; it is entered again");
-                    if until_done(lifecycle, "adopt", || app.ledger.adopt(&delivery)).await.is_some() {
+                    if until_done(lifecycle, "adopt", || app.ledger.adopt(&delivery))
+                        .await
+                        .is_some()
+                    {
                         tell(recorder, waiting(outlet, item, clock::now()));
                     }
                 }
@@ -216,11 +243,24 @@ fn decode(item: Item) -> Option<(Item, Delivery)> {
 }
 
 /// Calls the target once and passes on what came of it.
-async fn attempt(app: &App, outlet: &Outlet, call: Vec<InHand>, recorder: &UnboundedSender<Verdict>) {
+async fn attempt(
+    app: &App,
+    outlet: &Outlet,
+    call: Vec<InHand>,
+    recorder: &UnboundedSender<Verdict>,
+) {
     let started_at = clock::now();
     let begun = Instant::now();
-    let deliveries: Vec<_> = call.iter().map(|in_hand| in_hand.delivery.clone()).collect();
-    let mut answers = match tokio::time::timeout(outlet.timeout + GRACE, outlet.target.deliver(&deliveries)).await {
+    let deliveries: Vec<_> = call
+        .iter()
+        .map(|in_hand| in_hand.delivery.clone())
+        .collect();
+    let mut answers = match tokio::time::timeout(
+        outlet.timeout + GRACE,
+        outlet.target.deliver(&deliveries),
+    )
+    .await
+    {
         Ok(answers) => answers,
         Err(_) => vec![],
     };
@@ -237,15 +277,30 @@ async fn attempt(app: &App, outlet: &Outlet, call: Vec<InHand>, recorder: &Unbou
 
 /// A target that answers, even with a refusal, is well; one that fails counts towards its breaker.
 fn judge(outlet: &Outlet, answers: &[Answer]) {
-    if answers.iter().any(|answer| matches!(answer.outcome, Outcome::Done | Outcome::Dead { .. })) {
+    if answers
+        .iter()
+        .any(|answer| matches!(answer.outcome, Outcome::Done | Outcome::Dead { .. }))
+    {
         outlet.breaker.succeeded();
     } else {
         outlet.breaker.failed(Instant::now());
     }
 }
 
-fn verdict(app: &App, outlet: &Outlet, in_hand: InHand, answer: Answer, started_at: Timestamp, took: Duration) -> Verdict {
-    let InHand { item, delivery, attempt, ever } = in_hand;
+fn verdict(
+    app: &App,
+    outlet: &Outlet,
+    in_hand: InHand,
+    answer: Answer,
+    started_at: Timestamp,
+    took: Duration,
+) -> Verdict {
+    let InHand {
+        item,
+        delivery,
+        attempt,
+        ever,
+    } = in_hand;
     let (outcome, error, asked) = match &answer.outcome {
         Outcome::Done => ("done", None, None),
         Outcome::Retry { after, why } => ("retry", Some(why.clone()), *after),
@@ -257,29 +312,59 @@ fn verdict(app: &App, outlet: &Outlet, in_hand: InHand, answer: Answer, started_
     };
     let (state, next_attempt_at) = match (&answer.outcome, delay) {
         (Outcome::Done, _) => (State::Delivered, None),
-        (Outcome::Retry { .. }, Some(delay)) => (State::Retrying, clock::now().checked_add(delay).ok()),
+        (Outcome::Retry { .. }, Some(delay)) => {
+            (State::Retrying, clock::now().checked_add(delay).ok())
+        }
         (Outcome::Retry { .. } | Outcome::Dead { .. }, _) => (State::Dead, None),
     };
     let duration_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
     info!(target_name = outlet.name, delivery.id = %delivery.id, event.id = %delivery.event.id,
         envelope.id = %delivery.event.envelope_id, attempt, outcome, state = %state, status = answer.status, duration_ms,
         error, "delivery attempted");
-    counter!("optout_attempts_total", "target" => outlet.name.clone(), "outcome" => outcome).increment(1);
-    histogram!("optout_attempt_seconds", "target" => outlet.name.clone()).record(took.as_secs_f64());
+    counter!("optout_attempts_total", "target" => outlet.name.clone(), "outcome" => outcome)
+        .increment(1);
+    histogram!("optout_attempt_seconds", "target" => outlet.name.clone())
+        .record(took.as_secs_f64());
     if state == State::Delivered {
-        let waited = clock::now().duration_since(delivery.event.received_at).as_secs_f64();
-        histogram!("optout_accepted_to_delivered_seconds", "target" => outlet.name.clone()).record(waited.max(0.0));
+        let waited = clock::now()
+            .duration_since(delivery.event.received_at)
+            .as_secs_f64();
+        histogram!("optout_accepted_to_delivered_seconds", "target" => outlet.name.clone())
+            .record(waited.max(0.0));
     }
     let status = answer.status.map(i64::from);
-    let attempt = Attempt { number: ever, started_at, duration_ms, outcome: outcome.to_owned(), status, error, answer: answer.excerpt };
+    let attempt = Attempt {
+        number: ever,
+        started_at,
+        duration_ms,
+        outcome: outcome.to_owned(),
+        status,
+        error,
+        answer: answer.excerpt,
+    };
     let next = next_attempt_at.map_or(Next::Done, |until| Next::Again { until });
-    let finished = Some(Finished { delivery: delivery.id, state, next_attempt_at, attempt });
-    Verdict { item, target: outlet.name.clone(), finished, next }
+    let finished = Some(Finished {
+        delivery: delivery.id,
+        state,
+        next_attempt_at,
+        attempt,
+    });
+    Verdict {
+        item,
+        target: outlet.name.clone(),
+        finished,
+        next,
+    }
 }
 
 /// The verdict on a message whose time has not come.
 fn waiting(outlet: &Outlet, item: Item, until: Timestamp) -> Verdict {
-    Verdict { item, target: outlet.name.clone(), finished: None, next: Next::Again { until } }
+    Verdict {
+        item,
+        target: outlet.name.clone(),
+        finished: None,
+        next: Next::Again { until },
+    }
 }
 
 /// Passes a verdict on. The recorder outlives the loops; if it is gone the item is dropped, and so goes back.
@@ -292,5 +377,9 @@ fn tell(recorder: &UnboundedSender<Verdict>, verdict: Verdict) {
 /// The message by which a delivery comes back to its target at `until`.
 pub(crate) fn again(target: &str, body: bytes::Bytes, until: Timestamp) -> Message {
     let delay = Duration::try_from(until.duration_since(clock::now())).unwrap_or_default();
-    Message { queue: QueueName::Target(target.to_owned(), Feed::Retried), body, delay }
+    Message {
+        queue: QueueName::Target(target.to_owned(), Feed::Retried),
+        body,
+        delay,
+    }
 }

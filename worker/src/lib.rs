@@ -63,13 +63,23 @@ pub struct App {
 
 impl App {
     /// A worker over these stores, for these targets ([`outlets`]).
-    pub fn new(config: &Config, outlets: Vec<Arc<Outlet>>, queue: Arc<dyn Queue>, claims: Arc<dyn Claims>, ledger: Ledger) -> Self {
+    pub fn new(
+        config: &Config,
+        outlets: Vec<Arc<Outlet>>,
+        queue: Arc<dyn Queue>,
+        claims: Arc<dyn Claims>,
+        ledger: Ledger,
+    ) -> Self {
         Self {
             id: Uuid::now_v7(),
             queue,
             claims,
             ledger,
-            sources: config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect(),
+            sources: config
+                .sources
+                .iter()
+                .map(|source| (source.name.clone(), source.clone()))
+                .collect(),
             outlets,
             schedule: config.retry.clone(),
             prefetch: config.worker.prefetch,
@@ -80,15 +90,32 @@ impl App {
 
     /// The targets that are told of a kind of event, and how a delivery to each begins.
     fn told_of(&self, kind: Kind) -> Vec<(String, State)> {
-        let told = self.outlets.iter().filter(|outlet| outlet.events.takes(kind));
-        told.map(|outlet| (outlet.name.clone(), if outlet.enabled { State::Pending } else { State::Parked })).collect()
+        let told = self
+            .outlets
+            .iter()
+            .filter(|outlet| outlet.events.takes(kind));
+        told.map(|outlet| {
+            (
+                outlet.name.clone(),
+                if outlet.enabled {
+                    State::Pending
+                } else {
+                    State::Parked
+                },
+            )
+        })
+        .collect()
     }
 
     /// Every queue that the worker takes from or publishes to.
     fn queues(&self) -> Vec<QueueName> {
-        let inbound = Priority::ALL.iter().map(|priority| QueueName::Inbound(*priority));
+        let inbound = Priority::ALL
+            .iter()
+            .map(|priority| QueueName::Inbound(*priority));
         let targets = self.outlets.iter().flat_map(|outlet| {
-            Feed::ALL.iter().map(|feed| QueueName::Target(outlet.name.clone(), *feed))
+            Feed::ALL
+                .iter()
+                .map(|feed| QueueName::Target(outlet.name.clone(), *feed))
         });
         inbound.chain(targets).chain([QueueName::Poison]).collect()
     }
@@ -103,24 +130,72 @@ pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
         lifecycle.spawn(format!("route {priority}"), run);
     }
     let (recorder, verdicts) = unbounded_channel();
-    lifecycle.spawn("record", recorder::run(Arc::clone(app), verdicts, lifecycle.clone()));
+    lifecycle.spawn(
+        "record",
+        recorder::run(Arc::clone(app), verdicts, lifecycle.clone()),
+    );
     for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
-        let feed = |feed| take(app, QueueName::Target(outlet.name.clone(), feed), outlet.prefetch(), lifecycle);
-        let feeds = deliver::Feeds { urgent: feed(Feed::Urgent), retried: feed(Feed::Retried), bulk: feed(Feed::Bulk) };
-        let run = deliver::run(Arc::clone(app), Arc::clone(outlet), feeds, recorder.clone(), lifecycle.clone());
+        let feed = |feed| {
+            take(
+                app,
+                QueueName::Target(outlet.name.clone(), feed),
+                outlet.prefetch(),
+                lifecycle,
+            )
+        };
+        let feeds = deliver::Feeds {
+            urgent: feed(Feed::Urgent),
+            retried: feed(Feed::Retried),
+            bulk: feed(Feed::Bulk),
+        };
+        let run = deliver::run(
+            Arc::clone(app),
+            Arc::clone(outlet),
+            feeds,
+            recorder.clone(),
+            lifecycle.clone(),
+        );
         lifecycle.spawn(format!("deliver {}", outlet.name), run);
     }
     let poisoned = take(app, QueueName::Poison, 8, lifecycle);
-    lifecycle.spawn("poison", poison::run(Arc::clone(app), poisoned, lifecycle.clone()));
-    lifecycle.spawn("sweep", prepared(app, lifecycle, sweep::run(Arc::clone(app), lifecycle.clone())));
-    lifecycle.spawn("gauges", prepared(app, lifecycle, sweep::gauges(Arc::clone(app), lifecycle.clone())));
+    lifecycle.spawn(
+        "poison",
+        poison::run(Arc::clone(app), poisoned, lifecycle.clone()),
+    );
+    lifecycle.spawn(
+        "sweep",
+        prepared(
+            app,
+            lifecycle,
+            sweep::run(Arc::clone(app), lifecycle.clone()),
+        ),
+    );
+    lifecycle.spawn(
+        "gauges",
+        prepared(
+            app,
+            lifecycle,
+            sweep::gauges(Arc::clone(app), lifecycle.clone()),
+        ),
+    );
 }
 
 /// Starts the loop that takes from one queue.
-fn take(app: &Arc<App>, name: QueueName, prefetch: u16, lifecycle: &Lifecycle) -> UnboundedReceiver<Item> {
+fn take(
+    app: &Arc<App>,
+    name: QueueName,
+    prefetch: u16,
+    lifecycle: &Lifecycle,
+) -> UnboundedReceiver<Item> {
     // Bounded by the prefetch: no more is in hand at a time.
     let (to, items) = unbounded_channel();
-    let run = stage::run(Arc::clone(&app.queue), name.clone(), prefetch, lifecycle.clone(), to);
+    let run = stage::run(
+        Arc::clone(&app.queue),
+        name.clone(),
+        prefetch,
+        lifecycle.clone(),
+        to,
+    );
     lifecycle.spawn(format!("take {name}"), prepared(app, lifecycle, run));
     items
 }

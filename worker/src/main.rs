@@ -13,8 +13,8 @@ use worker::{App, Outlet};
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The configuration file; else OPTOUT_CONFIG, else optout.toml here, else defaults
-    #[arg(long)]
+    /// The configuration file; else the one that `OPTOUT_CONFIG` names, else ./optout.toml, else defaults
+    #[arg(long, value_name = "PATH")]
     config: Option<PathBuf>,
 }
 
@@ -27,17 +27,28 @@ fn main() -> ExitCode {
         Err(exit) => return exit,
     };
     let config = &loaded.config;
-    startup::run(&config.telemetry, Threads::PerCore, config.worker.shutdown_timeout, |process| {
-        start(process, &loaded, outlets)
-    })
+    startup::run(
+        &config.telemetry,
+        Threads::PerCore,
+        config.worker.shutdown_timeout,
+        |process| start(process, &loaded, outlets),
+    )
 }
 
-async fn start(process: Process, loaded: &Loaded, outlets: Result<Vec<Arc<Outlet>>, worker::outbound::NoClient>) -> anyhow::Result<()> {
+async fn start(
+    process: Process,
+    loaded: &Loaded,
+    outlets: Result<Vec<Arc<Outlet>>, worker::outbound::NoClient>,
+) -> anyhow::Result<()> {
     let config = &loaded.config;
     let ledger = startup::ledger(config, &process.lifecycle).await?;
     let queue = startup::queue(config, vec![], &process.lifecycle).await;
     let claims = startup::claims(config, &process.lifecycle).await;
-    let ops = process.ops().queue(Arc::clone(&queue)).claims(Arc::clone(&claims)).ledger(ledger.clone());
+    let ops = process
+        .ops()
+        .queue(Arc::clone(&queue))
+        .claims(Arc::clone(&claims))
+        .ledger(ledger.clone());
     process.watch(config.worker.ops_bind, ops).await?;
     let app = App::new(config, outlets?, queue, claims, ledger);
     worker::spawn(&Arc::new(app), &process.lifecycle);

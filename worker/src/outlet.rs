@@ -29,7 +29,9 @@ pub struct Outlet {
 impl Outlet {
     /// Messages in hand per queue: enough that a free slot never waits for the queue.
     pub(crate) fn prefetch(&self) -> u16 {
-        let calls = u16::try_from(self.target.batch()).unwrap_or(u16::MAX).saturating_mul(self.slots);
+        let calls = u16::try_from(self.target.batch())
+            .unwrap_or(u16::MAX)
+            .saturating_mul(self.slots);
         calls.saturating_mul(2).clamp(16, 512)
     }
 }
@@ -37,19 +39,31 @@ impl Outlet {
 /// Builds every target. What is wrong with its settings is noted where the configuration's other mistakes are.
 pub fn outlets(config: &Config) -> Result<Vec<Arc<Outlet>>, NoClient> {
     let outbound = Outbound::new(config.outbound.allow_networks.clone(), DEFAULT_TIMEOUT)?;
-    Ok(config.targets.iter().filter_map(|target| build(target, &outbound)).map(Arc::new).collect())
+    Ok(config
+        .targets
+        .iter()
+        .filter_map(|target| build(target, &outbound))
+        .map(Arc::new)
+        .collect())
 }
 
 fn build(target: &config::Target, outbound: &Outbound) -> Option<Outlet> {
     let mut settings = target.settings.clone();
     let Some(kind) = targets::find(&target.kind) else {
         let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
-        settings.mistake("kind", format!("is {:?}; known are {}", target.kind, known.join(", ")));
+        settings.mistake(
+            "kind",
+            format!("is {:?}; known are {}", target.kind, known.join(", ")),
+        );
         return None;
     };
     let rate = target.rate.or(kind.rate);
     let events = target.events.kinds();
-    let setup = Setup { events: &events, rate, outbound: &outbound.with_timeout(target.timeout) };
+    let setup = Setup {
+        events: &events,
+        rate,
+        outbound: &outbound.with_timeout(target.timeout),
+    };
     let built = (kind.build)(&mut settings, &setup);
     settings.finish();
     let built = built?;

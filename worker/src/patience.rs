@@ -11,7 +11,11 @@ use tracing::{info, warn};
 /// Does `step` until it works. None if the worker is told to stop before it does.
 ///
 /// The first failure of a row is logged, and its end.
-pub(crate) async fn until_done<T, E, F>(lifecycle: &Lifecycle, what: &'static str, mut step: impl FnMut() -> F) -> Option<T>
+pub(crate) async fn until_done<T, E, F>(
+    lifecycle: &Lifecycle,
+    what: &'static str,
+    mut step: impl FnMut() -> F,
+) -> Option<T>
 where
     E: Display,
     F: Future<Output = Result<T, E>>,

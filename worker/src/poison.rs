@@ -15,7 +15,11 @@ use tracing::error;
 use crate::{App, patience::until_done, route, stage::Item};
 
 /// Shows what is parked, until the stage that feeds it ends.
-pub(crate) async fn run(app: Arc<App>, mut from: UnboundedReceiver<Item>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    app: Arc<App>,
+    mut from: UnboundedReceiver<Item>,
+    lifecycle: Lifecycle,
+) -> anyhow::Result<()> {
     while let Some(item) = from.recv().await {
         if show(&app, &item, &lifecycle).await.is_some() {
             item.ack();
@@ -36,7 +40,10 @@ async fn show(app: &App, item: &Item, lifecycle: &Lifecycle) -> Option<()> {
         Ok(envelopes) => {
             for envelope in &envelopes {
                 error!(envelope.id = %envelope.id, source = envelope.source, "an envelope keeps killing its worker; it goes to quarantine");
-                let provider = app.sources.get(&envelope.source).map_or("", |source| source.provider.name());
+                let provider = app
+                    .sources
+                    .get(&envelope.source)
+                    .map_or("", |source| source.provider.name());
                 route::quarantine(app, envelope, provider, &why, lifecycle).await?;
             }
             Some(())

@@ -27,11 +27,17 @@ pub(crate) struct Verdict {
 pub(crate) enum Next {
     Done,
     /// The message comes back at that time.
-    Again { until: Timestamp },
+    Again {
+        until: Timestamp,
+    },
 }
 
 /// Records until every deliver loop and every attempt has ended.
-pub(crate) async fn run(app: Arc<App>, mut from: UnboundedReceiver<Verdict>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    app: Arc<App>,
+    mut from: UnboundedReceiver<Verdict>,
+    lifecycle: Lifecycle,
+) -> anyhow::Result<()> {
     let mut verdicts = Vec::with_capacity(BATCH);
     while from.recv_many(&mut verdicts, BATCH).await > 0 {
         // None means stopping while a store is away: the items are dropped, and the leases tell how far they got.
@@ -44,7 +50,10 @@ pub(crate) async fn run(app: Arc<App>, mut from: UnboundedReceiver<Verdict>, lif
 }
 
 async fn record(app: &App, verdicts: &[Verdict], lifecycle: &Lifecycle) -> Option<()> {
-    let finished: Vec<_> = verdicts.iter().filter_map(|verdict| verdict.finished.clone()).collect();
+    let finished: Vec<_> = verdicts
+        .iter()
+        .filter_map(|verdict| verdict.finished.clone())
+        .collect();
     if !finished.is_empty() {
         until_done(lifecycle, "finish", || finish(app, &finished)).await?;
     }
@@ -53,7 +62,9 @@ async fn record(app: &App, verdicts: &[Verdict], lifecycle: &Lifecycle) -> Optio
         .iter()
         .filter_map(|verdict| match verdict.next {
             Next::Done => None,
-            Next::Again { until } => Some(again(&verdict.target, verdict.item.body().clone(), until)),
+            Next::Again { until } => {
+                Some(again(&verdict.target, verdict.item.body().clone(), until))
+            }
         })
         .collect();
     if !again.is_empty() {

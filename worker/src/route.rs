@@ -35,7 +35,12 @@ const BATCH: usize = 64;
 const SPLIT_AFTER: u32 = 3;
 
 /// Routes what comes, until the stage that feeds it ends.
-pub(crate) async fn run(app: Arc<App>, priority: Priority, mut from: UnboundedReceiver<Item>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    app: Arc<App>,
+    priority: Priority,
+    mut from: UnboundedReceiver<Item>,
+    lifecycle: Lifecycle,
+) -> anyhow::Result<()> {
     let mut items = Vec::with_capacity(BATCH);
     while from.recv_many(&mut items, BATCH).await > 0 {
         // None means that the worker is stopping: the items are dropped, and so go back to the queue.
@@ -60,7 +65,10 @@ async fn route(app: &App, priority: Priority, items: &[Item], lifecycle: &Lifecy
             Err(error) => undecodable(app, item, &error, lifecycle).await?,
         }
     }
-    let parsed: Vec<_> = envelopes.iter().map(|envelope| parse(app, envelope)).collect();
+    let parsed: Vec<_> = envelopes
+        .iter()
+        .map(|envelope| parse(app, envelope))
+        .collect();
     record_all(app, &parsed, lifecycle).await
 }
 
@@ -74,32 +82,59 @@ struct Parsed<'a> {
 
 /// Reads one envelope. What cannot be read is kept with the reason.
 fn parse<'a>(app: &App, envelope: &'a Envelope) -> Parsed<'a> {
-    let whole = |reason: String| vec![Unreadable { element: None, reason }];
+    let whole = |reason: String| {
+        vec![Unreadable {
+            element: None,
+            reason,
+        }]
+    };
     let Some(source) = app.sources.get(&envelope.source) else {
         let reason = format!("the source {:?} is not configured here", envelope.source);
-        return Parsed { envelope, provider: "", events: vec![], unreadable: whole(reason) };
+        return Parsed {
+            envelope,
+            provider: "",
+            events: vec![],
+            unreadable: whole(reason),
+        };
     };
     let provider = source.provider.name();
     let elements = match source.provider.parse(envelope) {
         Ok(elements) => elements,
         Err(malformed) => {
-            return Parsed { envelope, provider, events: vec![], unreadable: whole(malformed.to_string()) };
+            return Parsed {
+                envelope,
+                provider,
+                events: vec![],
+                unreadable: whole(malformed.to_string()),
+            };
         }
     };
     let (mut events, mut unreadable) = (vec![], vec![]);
     for (index, element) in elements.into_iter().enumerate() {
         match element {
-            Ok(draft) => events.push(draft.into_event(envelope, provider, source.undetermined_bounce)),
-            Err(malformed) => unreadable.push(Unreadable { element: Some(index), reason: malformed.to_string() }),
+            Ok(draft) => {
+                events.push(draft.into_event(envelope, provider, source.undetermined_bounce))
+            }
+            Err(malformed) => unreadable.push(Unreadable {
+                element: Some(index),
+                reason: malformed.to_string(),
+            }),
         }
     }
-    Parsed { envelope, provider, events, unreadable }
+    Parsed {
+        envelope,
+        provider,
+        events,
+        unreadable,
+    }
 }
 
 /// Claims, records and publishes. If the ledger refuses the rows, each envelope is tried by itself, so that the one which
 /// it refuses costs no other.
 async fn record_all(app: &App, parsed: &[Parsed<'_>], lifecycle: &Lifecycle) -> Option<()> {
-    let Err(refused) = record(app, parsed, lifecycle).await? else { return Some(()) };
+    let Err(refused) = record(app, parsed, lifecycle).await? else {
+        return Some(());
+    };
     if let [one] = parsed {
         error!(envelope.id = %one.envelope.id, error = %refused, "the ledger refuses an envelope's events; it goes to quarantine");
         let reason = format!("the ledger refused its events: {refused}");
@@ -111,13 +146,24 @@ async fn record_all(app: &App, parsed: &[Parsed<'_>], lifecycle: &Lifecycle) -> 
     Some(())
 }
 
-async fn record(app: &App, parsed: &[Parsed<'_>], lifecycle: &Lifecycle) -> Option<Result<(), ledger::Error>> {
-    let wishes: Vec<_> = parsed.iter().flat_map(|parsed| &parsed.events).map(wish).collect();
+async fn record(
+    app: &App,
+    parsed: &[Parsed<'_>],
+    lifecycle: &Lifecycle,
+) -> Option<Result<(), ledger::Error>> {
+    let wishes: Vec<_> = parsed
+        .iter()
+        .flat_map(|parsed| &parsed.events)
+        .map(wish)
+        .collect();
     let claims = until_done(lifecycle, "claim", || app.claims.claim(&wishes)).await?;
     fault::point("route.claimed");
 
     let mut claims = claims.into_iter();
-    let entries: Vec<_> = parsed.iter().map(|parsed| entry(app, parsed, &mut claims)).collect();
+    let entries: Vec<_> = parsed
+        .iter()
+        .map(|parsed| entry(app, parsed, &mut claims))
+        .collect();
     let recorded = until_done(lifecycle, "record", || async {
         match app.ledger.record(&entries).await {
             Err(ledger::Error::Unavailable(error)) => Err(error),
@@ -132,7 +178,10 @@ async fn record(app: &App, parsed: &[Parsed<'_>], lifecycle: &Lifecycle) -> Opti
     count(&entries, &recorded);
 
     let (deliveries, settled) = consequences(&entries, &recorded);
-    until_done(lifecycle, "publish", || app.queue.publish(deliveries.clone())).await?;
+    until_done(lifecycle, "publish", || {
+        app.queue.publish(deliveries.clone())
+    })
+    .await?;
     fault::point("route.published");
     until_done(lifecycle, "settle", || app.claims.settle(&settled)).await?;
     fault::point("route.settled");
@@ -140,21 +189,37 @@ async fn record(app: &App, parsed: &[Parsed<'_>], lifecycle: &Lifecycle) -> Opti
 }
 
 fn wish(event: &Event) -> Wish {
-    Wish { event: event.id, envelope: event.envelope_id, fingerprint: event.fingerprint() }
+    Wish {
+        event: event.id,
+        envelope: event.envelope_id,
+        fingerprint: event.fingerprint(),
+    }
 }
 
 /// What is to be recorded of one envelope: all its events but those that the claims store knows to be recorded.
-fn entry<'a>(app: &App, parsed: &'a Parsed<'_>, claims: &mut impl Iterator<Item = Claim>) -> Entry<'a> {
+fn entry<'a>(
+    app: &App,
+    parsed: &'a Parsed<'_>,
+    claims: &mut impl Iterator<Item = Claim>,
+) -> Entry<'a> {
     let mut duplicates = 0;
     let mut events = Vec::with_capacity(parsed.events.len());
     for event in &parsed.events {
         match claims.next() {
             Some(Claim::Settled) => duplicates += 1,
-            Some(Claim::Owned | Claim::Contested) | None => events.push((event, app.told_of(event.kind))),
+            Some(Claim::Owned | Claim::Contested) | None => {
+                events.push((event, app.told_of(event.kind)))
+            }
         }
     }
     let unreadable = parsed.unreadable.clone();
-    Entry { envelope: parsed.envelope, provider: parsed.provider, events, duplicates, unreadable }
+    Entry {
+        envelope: parsed.envelope,
+        provider: parsed.provider,
+        events,
+        duplicates,
+        unreadable,
+    }
 }
 
 /// The deliveries to publish, and the claims to settle for whoever owns the events.
@@ -168,10 +233,18 @@ fn consequences(entries: &[Entry<'_>], recorded: &[Recorded]) -> (Vec<Message>, 
                 deliveries.extend(pending.map(|(target, _)| message(event, target)));
                 settled.push(wish(event));
             }
-            Recorded::Duplicate { owner, conflicting: false } => {
-                settled.push(Wish { envelope: *owner, ..wish(event) });
+            Recorded::Duplicate {
+                owner,
+                conflicting: false,
+            } => {
+                settled.push(Wish {
+                    envelope: *owner,
+                    ..wish(event)
+                });
             }
-            Recorded::Duplicate { conflicting: true, .. } => {
+            Recorded::Duplicate {
+                conflicting: true, ..
+            } => {
                 warn!(event.id = %event.id, envelope.id = %event.envelope_id, source = event.source,
                     "an event came again with another content; the first is kept");
             }
@@ -182,7 +255,11 @@ fn consequences(entries: &[Entry<'_>], recorded: &[Recorded]) -> (Vec<Message>, 
 
 fn message(event: &Event, target: &str) -> Message {
     let delivery = Delivery::new(event.clone(), target);
-    Message { queue: QueueName::Target(target.to_owned(), feed(event)), body: delivery.encode(), delay: std::time::Duration::ZERO }
+    Message {
+        queue: QueueName::Target(target.to_owned(), feed(event)),
+        body: delivery.encode(),
+        delay: std::time::Duration::ZERO,
+    }
 }
 
 /// What suppresses or clears overtakes what only tells.
@@ -194,8 +271,16 @@ fn feed(event: &Event) -> Feed {
 }
 
 /// Publishes each envelope of a message by itself; the message may then be acknowledged.
-async fn split(app: &App, priority: Priority, envelopes: &[Envelope], lifecycle: &Lifecycle) -> Option<()> {
-    warn!(envelopes = envelopes.len(), "a message keeps coming back; its envelopes are tried one by one");
+async fn split(
+    app: &App,
+    priority: Priority,
+    envelopes: &[Envelope],
+    lifecycle: &Lifecycle,
+) -> Option<()> {
+    warn!(
+        envelopes = envelopes.len(),
+        "a message keeps coming back; its envelopes are tried one by one"
+    );
     let alone = |envelope: &Envelope| Message {
         queue: QueueName::Inbound(priority),
         body: envelope::encode([envelope]),
@@ -206,18 +291,39 @@ async fn split(app: &App, priority: Priority, envelopes: &[Envelope], lifecycle:
 }
 
 /// Keeps bytes that are no message of ours, under an id that is the same however often they come.
-pub(crate) async fn undecodable(app: &App, item: &Item, error: &envelope::DecodeError, lifecycle: &Lifecycle) -> Option<()> {
+pub(crate) async fn undecodable(
+    app: &App,
+    item: &Item,
+    error: &envelope::DecodeError,
+    lifecycle: &Lifecycle,
+) -> Option<()> {
     error!(%error, "a message cannot be decoded; it goes to quarantine");
     let body = item.body().clone();
     let id = derived_id("undecodable", &String::from_utf8_lossy(&body), []);
     let source = "unknown".to_owned();
-    let envelope = Envelope { id, source, received_at: clock::now(), content_type: None, headers: vec![], body };
+    let envelope = Envelope {
+        id,
+        source,
+        received_at: clock::now(),
+        content_type: None,
+        headers: vec![],
+        body,
+    };
     quarantine(app, &envelope, "", &error.to_string(), lifecycle).await
 }
 
 /// Puts a whole envelope into quarantine.
-pub(crate) async fn quarantine(app: &App, envelope: &Envelope, provider: &str, reason: &str, lifecycle: &Lifecycle) -> Option<()> {
-    until_done(lifecycle, "quarantine", || app.ledger.quarantine(envelope, provider, reason)).await
+pub(crate) async fn quarantine(
+    app: &App,
+    envelope: &Envelope,
+    provider: &str,
+    reason: &str,
+    lifecycle: &Lifecycle,
+) -> Option<()> {
+    until_done(lifecycle, "quarantine", || {
+        app.ledger.quarantine(envelope, provider, reason)
+    })
+    .await
 }
 
 fn count(entries: &[Entry<'_>], recorded: &[Recorded]) {
@@ -226,12 +332,17 @@ fn count(entries: &[Entry<'_>], recorded: &[Recorded]) {
     for entry in entries {
         let source = &entry.envelope.source;
         let duplicate = |count: usize| {
-            counter!("optout_events_duplicate_total", "source" => source.clone()).increment(count as u64);
+            counter!("optout_events_duplicate_total", "source" => source.clone())
+                .increment(count as u64);
         };
         duplicate(entry.duplicates);
-        counter!("optout_events_malformed_total", "source" => source.clone()).increment(entry.unreadable.len() as u64);
+        counter!("optout_events_malformed_total", "source" => source.clone())
+            .increment(entry.unreadable.len() as u64);
         for (event, _) in &entry.events {
-            if recorded.next().is_some_and(|recorded| *recorded == Recorded::Owned) {
+            if recorded
+                .next()
+                .is_some_and(|recorded| *recorded == Recorded::Owned)
+            {
                 counter!("optout_events_total", "source" => source.clone(), "kind" => event.kind.as_str()).increment(1);
                 let waited = now.duration_since(event.received_at).as_secs_f64();
                 histogram!("optout_accepted_to_applied_seconds").record(waited.max(0.0));

@@ -77,7 +77,9 @@ pub(crate) async fn run(
             queue.declare(std::slice::from_ref(&name)).await?;
             queue.consume(&name, prefetch).await
         });
-        let Some(consumer) = consumer.await else { return Ok(()) };
+        let Some(consumer) = consumer.await else {
+            return Ok(());
+        };
         match take(consumer, &lifecycle, &to).await {
             Ok(()) => return Ok(()),
             Err(error) => info!(queue = %name, %error, "connecting to the queue again"),
@@ -86,7 +88,11 @@ pub(crate) async fn run(
 }
 
 /// One connection's life: ends with `Ok` when stopped and settled, else with what ended the connection.
-async fn take(mut consumer: Box<dyn Consumer>, lifecycle: &Lifecycle, to: &UnboundedSender<Item>) -> queue::Result<()> {
+async fn take(
+    mut consumer: Box<dyn Consumer>,
+    lifecycle: &Lifecycle,
+    to: &UnboundedSender<Item>,
+) -> queue::Result<()> {
     let (settle, mut settled) = unbounded_channel();
     let mut in_hand = 0_usize;
     let mut stopping = lifecycle.is_stopping();

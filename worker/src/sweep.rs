@@ -28,7 +28,10 @@ const GAUGES_EVERY: Duration = Duration::from_secs(5);
 pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     loop {
         for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
-            if until_done(&lifecycle, "sweep", || sweep(&app, outlet)).await.is_none() {
+            if until_done(&lifecycle, "sweep", || sweep(&app, outlet))
+                .await
+                .is_none()
+            {
                 return Ok(());
             }
         }
@@ -43,17 +46,34 @@ async fn sweep(app: &App, outlet: &Outlet) -> anyhow::Result<()> {
     // Behind an open breaker, or in a queue that has not been worked off, what waits is not lost.
     let mut waiting = outlet.breaker.level() > 0;
     for feed in Feed::ALL {
-        waiting |= app.queue.depth(&QueueName::Target(outlet.name.clone(), *feed)).await?.ready > 0;
+        waiting |= app
+            .queue
+            .depth(&QueueName::Target(outlet.name.clone(), *feed))
+            .await?
+            .ready
+            > 0;
     }
-    let before = if waiting { Timestamp::UNIX_EPOCH } else { clock::now() - LOST_AFTER };
+    let before = if waiting {
+        Timestamp::UNIX_EPOCH
+    } else {
+        clock::now() - LOST_AFTER
+    };
     loop {
         let found = app.ledger.stuck(&outlet.name, before, BATCH).await?;
         if found.is_empty() {
             return Ok(());
         }
-        info!(target_name = outlet.name, deliveries = found.len(), "publishing deliveries that did not move");
-        counter!("optout_deliveries_swept_total", "target" => outlet.name.clone()).increment(found.len() as u64);
-        let messages = found.iter().map(|delivery| again(&outlet.name, delivery.encode(), clock::now())).collect();
+        info!(
+            target_name = outlet.name,
+            deliveries = found.len(),
+            "publishing deliveries that did not move"
+        );
+        counter!("optout_deliveries_swept_total", "target" => outlet.name.clone())
+            .increment(found.len() as u64);
+        let messages = found
+            .iter()
+            .map(|delivery| again(&outlet.name, delivery.encode(), clock::now()))
+            .collect();
         app.queue.publish(messages).await?;
     }
 }
@@ -62,21 +82,40 @@ async fn sweep(app: &App, outlet: &Outlet) -> anyhow::Result<()> {
 pub(crate) async fn gauges(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     loop {
         for queue in app.queues() {
-            let Ok(Depth { ready, oldest }) = app.queue.depth(&queue).await else { continue };
-            let oldest = if ready == 0 { 0.0 } else { oldest.unwrap_or_default().as_secs_f64() };
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, exact to 2^53 messages")]
+            let Ok(Depth { ready, oldest }) = app.queue.depth(&queue).await else {
+                continue;
+            };
+            let oldest = if ready == 0 {
+                0.0
+            } else {
+                oldest.unwrap_or_default().as_secs_f64()
+            };
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a gauge is a float, exact to 2^53 messages"
+            )]
             gauge!("optout_queue_ready", "queue" => queue.to_string()).set(ready as f64);
             gauge!("optout_queue_oldest_age_seconds", "queue" => queue.to_string()).set(oldest);
         }
         for outlet in &app.outlets {
-            gauge!("optout_breaker_state", "target" => outlet.name.clone()).set(f64::from(outlet.breaker.level()));
+            gauge!("optout_breaker_state", "target" => outlet.name.clone())
+                .set(f64::from(outlet.breaker.level()));
         }
         if let Ok((held, dead)) = waiting_for_a_person(&app).await {
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, exact to 2^53 entries")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a gauge is a float, exact to 2^53 entries"
+            )]
             gauge!("optout_quarantine_held").set(held as f64);
             for outlet in &app.outlets {
-                let count = dead.iter().find(|(target, _)| *target == outlet.name).map_or(0, |(_, count)| *count);
-                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, exact to 2^53 deliveries")]
+                let count = dead
+                    .iter()
+                    .find(|(target, _)| *target == outlet.name)
+                    .map_or(0, |(_, count)| *count);
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "a gauge is a float, exact to 2^53 deliveries"
+                )]
                 gauge!("optout_deliveries_dead", "target" => outlet.name.clone()).set(count as f64);
             }
         }

@@ -1,4 +1,5 @@
 //! The stages in this process, over SQLite: what happens to messages that no provider would send.
+#![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -41,14 +42,34 @@ impl Bench {
         let queue = queue::connect(&file("queue.db"), "", &[]).await.unwrap();
         let claims = claims::connect(&file("queue.db"), "").await.unwrap();
         let ledger = Ledger::connect(&file("ledger.db"), 2).await.unwrap();
-        let bench = Self { folder, loaded, queue, claims, ledger, lifecycle: Lifecycle::new() };
-        let names = [inbound(), log(Feed::Urgent), log(Feed::Retried), log(Feed::Bulk), QueueName::Poison];
+        let bench = Self {
+            folder,
+            loaded,
+            queue,
+            claims,
+            ledger,
+            lifecycle: Lifecycle::new(),
+        };
+        let names = [
+            inbound(),
+            log(Feed::Urgent),
+            log(Feed::Retried),
+            log(Feed::Bulk),
+            QueueName::Poison,
+        ];
         bench.queue.declare(&names).await.unwrap();
         bench
     }
 
     async fn publish(&self, queue: QueueName, body: Bytes) {
-        self.queue.publish(vec![Message { queue, body, delay: Duration::ZERO }]).await.unwrap();
+        self.queue
+            .publish(vec![Message {
+                queue,
+                body,
+                delay: Duration::ZERO,
+            }])
+            .await
+            .unwrap();
     }
 
     /// Hands a queue's only message out and takes it back, `times` times.
@@ -63,14 +84,23 @@ impl Bench {
     fn work(&self) {
         let outlets = worker::outlets(&self.loaded.config).unwrap();
         assert_eq!(self.loaded.mistakes(), []);
-        let (queue, claims, ledger) = (Arc::clone(&self.queue), Arc::clone(&self.claims), self.ledger.clone());
+        let (queue, claims, ledger) = (
+            Arc::clone(&self.queue),
+            Arc::clone(&self.claims),
+            self.ledger.clone(),
+        );
         let app = worker::App::new(&self.loaded.config, outlets, queue, claims, ledger);
         worker::spawn(&Arc::new(app), &self.lifecycle);
     }
 
     async fn held(&self, count: usize) -> Vec<Quarantined> {
         until(async || {
-            let items = self.ledger.quarantined(&HeldFilter::default(), 10, None).await.unwrap().items;
+            let items = self
+                .ledger
+                .quarantined(&HeldFilter::default(), 10, None)
+                .await
+                .unwrap()
+                .items;
             (items.len() == count).then_some(items)
         })
         .await
@@ -78,7 +108,12 @@ impl Bench {
 
     async fn delivery(&self, state: State, count: usize) {
         until(async || {
-            let items = self.ledger.deliveries(&DeliveryFilter::default(), 50, None).await.unwrap().items;
+            let items = self
+                .ledger
+                .deliveries(&DeliveryFilter::default(), 50, None)
+                .await
+                .unwrap()
+                .items;
             (items.len() == count && items.iter().all(|row| row.state == state)).then_some(())
         })
         .await;
@@ -104,7 +139,9 @@ async fn until<T>(mut found: impl AsyncFnMut() -> Option<T>) -> T {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap()
+    tokio::time::timeout(Duration::from_secs(30), wait)
+        .await
+        .unwrap()
 }
 
 fn inbound() -> QueueName {
@@ -116,7 +153,9 @@ fn log(feed: Feed) -> QueueName {
 }
 
 fn envelope_of(source: &str, email: &str) -> Envelope {
-    let body = format!(r#"{{"event":"unsubscribed","email":"{email}","timestamp":"2024-07-02T18:04:00Z"}}"#);
+    let body = format!(
+        r#"{{"event":"unsubscribed","email":"{email}","timestamp":"2024-07-02T18:04:00Z"}}"#
+    );
     Envelope {
         id: Uuid::now_v7(),
         source: source.to_owned(),
@@ -128,38 +167,67 @@ fn envelope_of(source: &str, email: &str) -> Envelope {
 }
 
 fn event() -> Event {
-    let mut draft = Draft::new(Kind::Unsubscribed, "unsubscribed", Identity::Own("1".to_owned()));
+    let mut draft = Draft::new(
+        Kind::Unsubscribed,
+        "unsubscribed",
+        Identity::Own("1".to_owned()),
+    );
     draft.contact = Some(Contact::email("user@example.com").unwrap());
-    draft.into_event(&envelope_of("shop", "user@example.com"), "notifiedby", Undetermined::Suppress)
+    draft.into_event(
+        &envelope_of("shop", "user@example.com"),
+        "notifiedby",
+        Undetermined::Suppress,
+    )
 }
 
 #[tokio::test]
 async fn bytes_that_are_no_message_go_to_quarantine() {
     let bench = Bench::new().await;
-    bench.publish(inbound(), Bytes::from_static(b"\xff\x00 no envelope")).await;
+    bench
+        .publish(inbound(), Bytes::from_static(b"\xff\x00 no envelope"))
+        .await;
     bench.work();
     let held = bench.held(1).await;
-    let kept = bench.ledger.envelope(held[0].envelope_id).await.unwrap().unwrap();
+    let kept = bench
+        .ledger
+        .envelope(held[0].envelope_id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(kept.envelope.body, &b"\xff\x00 no envelope"[..]);
 }
 
 #[tokio::test]
 async fn an_envelope_of_a_source_that_was_removed_is_kept() {
     let bench = Bench::new().await;
-    bench.publish(inbound(), envelope::encode([&envelope_of("gone", "user@example.com")])).await;
+    bench
+        .publish(
+            inbound(),
+            envelope::encode([&envelope_of("gone", "user@example.com")]),
+        )
+        .await;
     bench.work();
-    assert!(bench.held(1).await[0].reason.contains("\"gone\" is not configured"));
+    assert!(
+        bench.held(1).await[0]
+            .reason
+            .contains("\"gone\" is not configured")
+    );
 }
 
 #[tokio::test]
 async fn an_envelope_that_kept_killing_its_worker_is_shown_in_quarantine() {
     let bench = Bench::new().await;
     let envelope = envelope_of("shop", "user@example.com");
-    bench.publish(inbound(), envelope::encode([&envelope])).await;
+    bench
+        .publish(inbound(), envelope::encode([&envelope]))
+        .await;
     bench.bounce(&inbound(), DELIVERY_LIMIT).await;
     bench.work();
     let held = bench.held(1).await;
-    assert_eq!((held[0].envelope_id, held[0].source.as_str()), (envelope.id, "shop"));
+    assert_eq!(
+        (held[0].envelope_id, held[0].source.as_str()),
+        (envelope.id, "shop")
+    );
 }
 
 #[tokio::test]
@@ -177,21 +245,35 @@ async fn a_delivery_that_kept_killing_its_worker_is_dead() {
 #[tokio::test]
 async fn a_message_that_keeps_coming_back_is_split_and_loses_no_envelope() {
     let bench = Bench::new().await;
-    let envelopes: Vec<_> = (0..5).map(|n| envelope_of("shop", &format!("user{n}@example.com"))).collect();
+    let envelopes: Vec<_> = (0..5)
+        .map(|n| envelope_of("shop", &format!("user{n}@example.com")))
+        .collect();
     bench.publish(inbound(), envelope::encode(&envelopes)).await;
     bench.bounce(&inbound(), 3).await;
     bench.work();
     bench.delivery(State::Delivered, 5).await;
-    assert_eq!(std::fs::read_to_string(bench.file()).unwrap().lines().count(), 5);
+    assert_eq!(
+        std::fs::read_to_string(bench.file())
+            .unwrap()
+            .lines()
+            .count(),
+        5
+    );
 }
 
 #[tokio::test]
 async fn a_delivery_that_the_ledger_lost_is_entered_again_and_made() {
     let bench = Bench::new().await;
-    bench.publish(log(Feed::Bulk), Delivery::new(event(), "log").encode()).await;
+    bench
+        .publish(log(Feed::Bulk), Delivery::new(event(), "log").encode())
+        .await;
     bench.work();
     bench.delivery(State::Delivered, 1).await;
-    let standing = bench.ledger.check(&Contact::email("user@example.com").unwrap(), None).await.unwrap();
+    let standing = bench
+        .ledger
+        .check(&Contact::email("user@example.com").unwrap(), None)
+        .await
+        .unwrap();
     assert_eq!(standing.len(), 1);
 }
 
@@ -220,7 +302,12 @@ async fn two_messages_for_one_delivery_make_one_attempt() {
 async fn a_worker_that_is_asked_to_stop_stops() {
     let bench = Bench::new().await;
     bench.work();
-    bench.publish(inbound(), envelope::encode([&envelope_of("shop", "user@example.com")])).await;
+    bench
+        .publish(
+            inbound(),
+            envelope::encode([&envelope_of("shop", "user@example.com")]),
+        )
+        .await;
     bench.delivery(State::Delivered, 1).await;
     bench.lifecycle.stop();
     assert!(bench.lifecycle.finish(Duration::from_secs(10)).await);

@@ -21,25 +21,40 @@ pub struct Loaded {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("the configuration file {} cannot be read", path.display())]
-    Unreadable { path: PathBuf, #[source] source: std::io::Error },
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the configuration is not TOML")]
     NotToml(#[from] toml::de::Error),
 }
 
 /// The environment of this process. Names or values that are not Unicode are passed over.
-#[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the place that the ban points to"
+)]
 pub fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 impl Loaded {
     /// Reads `path`, else the file that `OPTOUT_CONFIG` names, else `optout.toml` here, else nothing but defaults.
-    pub fn find(path: Option<&Path>, environment: BTreeMap<String, String>) -> Result<Self, LoadError> {
-        let named = path.map(Path::to_path_buf).or_else(|| environment.get("OPTOUT_CONFIG").map(PathBuf::from));
+    pub fn find(
+        path: Option<&Path>,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self, LoadError> {
+        let named = path
+            .map(Path::to_path_buf)
+            .or_else(|| environment.get("OPTOUT_CONFIG").map(PathBuf::from));
         let usual = PathBuf::from("optout.toml");
         let path = named.or_else(|| usual.exists().then_some(usual));
         let text = match path {
-            Some(path) => std::fs::read_to_string(&path).map_err(|source| LoadError::Unreadable { path, source })?,
+            Some(path) => std::fs::read_to_string(&path)
+                .map_err(|source| LoadError::Unreadable { path, source })?,
             None => String::new(),
         };
         Self::from_text(&text, environment)
@@ -74,7 +89,9 @@ impl Loaded {
 /// A value as it would stand in the file, or, where it is no TOML, the text itself.
 fn from_environment(text: &str) -> Value {
     let table: Option<Table> = format!("value = {text}").parse().ok();
-    table.and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::from(text))
+    table
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::from(text))
 }
 
 fn lay_over(table: &mut Table, path: &[String], value: Value) {
@@ -83,7 +100,10 @@ fn lay_over(table: &mut Table, path: &[String], value: Value) {
         [key] => {
             table.insert(key.clone(), value);
         }
-        [key, rest @ ..] => match table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new())) {
+        [key, rest @ ..] => match table
+            .entry(key.clone())
+            .or_insert_with(|| Value::Table(Table::new()))
+        {
             Value::Table(inner) => lay_over(inner, rest, value),
             Value::Array(items) => lay_over_item(items, rest, value),
             // What stands there is no table: let the reader of the section say so, by its key.
@@ -93,7 +113,10 @@ fn lay_over(table: &mut Table, path: &[String], value: Value) {
 }
 
 fn lay_over_item(items: &mut Vec<Value>, path: &[String], value: Value) {
-    let Some((index, rest)) = path.split_first().and_then(|(index, rest)| Some((index.parse::<usize>().ok()?, rest))) else {
+    let Some((index, rest)) = path
+        .split_first()
+        .and_then(|(index, rest)| Some((index.parse::<usize>().ok()?, rest)))
+    else {
         return;
     };
     if index == items.len() {

@@ -18,7 +18,7 @@ use crate::{
     settings::{ByteSize, Section},
 };
 
-pub use load::{Loaded, LoadError, environment};
+pub use load::{LoadError, Loaded, environment};
 pub use source::{AuthKind, Credential, Source};
 pub use target::{Filter, Rate, Target};
 
@@ -142,12 +142,32 @@ impl Config {
             retry: read_retry(root.section("retry")),
             outbound: Outbound::read(root.section("outbound")),
             telemetry: Telemetry::read(root.section("telemetry")),
-            sources: root.sections("sources", false).into_iter().filter_map(Source::read).collect(),
-            targets: root.sections("targets", false).into_iter().filter_map(Target::read).collect(),
+            sources: root
+                .sections("sources", false)
+                .into_iter()
+                .filter_map(Source::read)
+                .collect(),
+            targets: root
+                .sections("targets", false)
+                .into_iter()
+                .filter_map(Target::read)
+                .collect(),
         };
-        unique(root, "sources", config.sources.iter().map(|source| source.name.as_str()));
-        unique(root, "targets", config.targets.iter().map(|target| target.name.as_str()));
-        unique(root, "api.keys", config.api.keys.iter().map(|key| key.name.as_str()));
+        unique(
+            root,
+            "sources",
+            config.sources.iter().map(|source| source.name.as_str()),
+        );
+        unique(
+            root,
+            "targets",
+            config.targets.iter().map(|target| target.name.as_str()),
+        );
+        unique(
+            root,
+            "api.keys",
+            config.api.keys.iter().map(|key| key.name.as_str()),
+        );
         config
     }
 
@@ -177,13 +197,16 @@ impl Ingress {
             read_timeout: section.or("read_timeout", Duration::from_secs(10)),
             max_connections: section.or("max_connections", 16_384),
         };
-        for (key, value) in [("max_in_flight", ingress.max_in_flight), ("max_connections", ingress.max_connections)] {
+        for (key, value) in [
+            ("max_in_flight", ingress.max_in_flight),
+            ("max_connections", ingress.max_connections),
+        ] {
             if !(1..=1_000_000).contains(&value) {
                 section.mistake(key, "is out of range: 1 to 1000000");
             }
         }
-        if ingress.max_body == 0 || ingress.max_body > 64 << 20 {
-            section.mistake("max_body", "is out of range: 1B to 64MiB, since a body travels in one queue message");
+        if ingress.max_body == 0 || ingress.max_body > 15 << 20 {
+            section.mistake("max_body", "is out of range: 1B to 15MiB, since a body travels in one queue message, of which RabbitMQ takes 16MiB");
         }
         section.finish();
         ingress
@@ -195,7 +218,11 @@ impl Api {
         let api = Self {
             bind: section.or("bind", local(8081)),
             ops_bind: section.or("ops_bind", local(9081)),
-            keys: section.sections("keys", false).into_iter().filter_map(ApiKey::read).collect(),
+            keys: section
+                .sections("keys", false)
+                .into_iter()
+                .filter_map(ApiKey::read)
+                .collect(),
         };
         section.finish();
         api
@@ -213,7 +240,11 @@ impl ApiKey {
         }
         let role = section.required("role");
         section.finish();
-        Some(Self { name: name?, keys, role: role? })
+        Some(Self {
+            name: name?,
+            keys,
+            role: role?,
+        })
     }
 }
 
@@ -235,7 +266,11 @@ impl Worker {
 
 impl Queue {
     fn read(mut section: Section) -> Self {
-        let url = store_url(&mut section, "sqlite:data/queue.db", &["sqlite:", "amqp://", "amqps://"]);
+        let url = store_url(
+            &mut section,
+            "sqlite:data/queue.db",
+            &["sqlite:", "amqp://", "amqps://"],
+        );
         let prefix = prefix(&mut section);
         section.finish();
         Self { url, prefix }
@@ -244,7 +279,11 @@ impl Queue {
 
 impl Claims {
     fn read(mut section: Section) -> Self {
-        let url = store_url(&mut section, "sqlite:data/queue.db", &["sqlite:", "redis://", "rediss://"]);
+        let url = store_url(
+            &mut section,
+            "sqlite:data/queue.db",
+            &["sqlite:", "redis://", "rediss://"],
+        );
         let prefix = prefix(&mut section);
         section.finish();
         Self { url, prefix }
@@ -253,16 +292,25 @@ impl Claims {
 
 impl Ledger {
     fn read(mut section: Section) -> Self {
-        let url = store_url(&mut section, "sqlite:data/ledger.db", &["sqlite:", "postgres://", "postgresql://"]);
+        let url = store_url(
+            &mut section,
+            "sqlite:data/ledger.db",
+            &["sqlite:", "postgres://", "postgresql://"],
+        );
         let max_connections = section.or("max_connections", 10);
         section.finish();
-        Self { url, max_connections }
+        Self {
+            url,
+            max_connections,
+        }
     }
 }
 
 impl Outbound {
     fn read(mut section: Section) -> Self {
-        let outbound = Self { allow_networks: section.or("allow_networks", vec![]) };
+        let outbound = Self {
+            allow_networks: section.or("allow_networks", vec![]),
+        };
         section.finish();
         outbound
     }
@@ -270,8 +318,10 @@ impl Outbound {
 
 impl Telemetry {
     fn read(mut section: Section) -> Self {
-        let telemetry =
-            Self { log: section.or("log", "info".to_owned()), format: section.or("format", LogFormat::Human) };
+        let telemetry = Self {
+            log: section.or("log", "info".to_owned()),
+            format: section.or("format", LogFormat::Human),
+        };
         if let Err(error) = telemetry.log.parse::<tracing_subscriber::EnvFilter>() {
             section.mistake("log", format!("is no log filter such as \"info\": {error}"));
         }
@@ -285,7 +335,10 @@ fn read_retry(mut section: Section) -> Schedule {
     if steps.len() > 64 {
         section.mistake("schedule", "has more than 64 steps");
     }
-    if steps.iter().any(|step| *step < Duration::from_millis(100) || *step > LONGEST) {
+    if steps
+        .iter()
+        .any(|step| *step < Duration::from_millis(100) || *step > LONGEST)
+    {
         section.mistake("schedule", "has a step out of range: 100ms to 24h each");
     }
     section.finish();
@@ -297,9 +350,17 @@ fn local(port: u16) -> SocketAddr {
 }
 
 fn store_url(section: &mut Section, default: &str, schemes: &[&str]) -> SecretString {
-    let url = section.secret_url("url", Some(default)).unwrap_or_else(|| default.into());
-    if !schemes.iter().any(|scheme| url.expose_secret().starts_with(scheme)) {
-        section.mistake("url", format!("is none of the stores known here: {}…", schemes.join("…, ")));
+    let url = section
+        .secret_url("url", Some(default))
+        .unwrap_or_else(|| default.into());
+    if !schemes
+        .iter()
+        .any(|scheme| url.expose_secret().starts_with(scheme))
+    {
+        section.mistake(
+            "url",
+            format!("is none of the stores known here: {}…", schemes.join("…, ")),
+        );
     }
     url
 }
@@ -316,13 +377,19 @@ const NAME_RULE: &str = "is not usable in a URL: use 1 to 64 of a-z, A-Z, 0-9, -
 
 /// Whether a text can stand in a URL, a queue's name and a metric's label.
 fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 fn unique<'a>(root: &Section, list: &str, names: impl Iterator<Item = &'a str>) {
     let mut seen = std::collections::BTreeSet::new();
     for name in names.filter(|name| !seen.insert(*name)).collect::<Vec<_>>() {
-        root.mistake(list, format!("has more than one entry with the name {name:?}"));
+        root.mistake(
+            list,
+            format!("has more than one entry with the name {name:?}"),
+        );
     }
 }
 
@@ -350,9 +417,22 @@ mod tests {
             events = ['unsubscribed', 'vanished']
         ";
         let loaded = Loaded::from_text(text, BTreeMap::new()).unwrap();
-        let keys: Vec<_> = loaded.mistakes().into_iter().map(|mistake| mistake.key).collect();
-        for key in ["ingress.bind", "ingress.colour", "retry.schedule", "sources[0].provider", "targets[0].events"] {
-            assert!(keys.iter().any(|found| found == key), "{key} is not among {keys:?}");
+        let keys: Vec<_> = loaded
+            .mistakes()
+            .into_iter()
+            .map(|mistake| mistake.key)
+            .collect();
+        for key in [
+            "ingress.bind",
+            "ingress.colour",
+            "retry.schedule",
+            "sources[0].provider",
+            "targets[0].events",
+        ] {
+            assert!(
+                keys.iter().any(|found| found == key),
+                "{key} is not among {keys:?}"
+            );
         }
         assert_eq!(keys.len(), 5, "{keys:?}");
     }
@@ -363,7 +443,10 @@ mod tests {
             ("OPTOUT__INGRESS__BIND", "0.0.0.0:1234"),
             ("OPTOUT__INGRESS__MAX_BODY", "2MiB"),
             ("OPTOUT__RETRY__SCHEDULE", "['1s', '2s']"),
-            ("OPTOUT__API__KEYS", "[{ name = 'ops', key = 'env:KEY', role = 'admin' }]"),
+            (
+                "OPTOUT__API__KEYS",
+                "[{ name = 'ops', key = 'env:KEY', role = 'admin' }]",
+            ),
             ("OPTOUT__SOURCES__0__NAME", "other"),
             ("KEY", "a-long-secret"),
         ];
@@ -373,14 +456,21 @@ mod tests {
         assert_eq!(loaded.mistakes(), []);
         assert_eq!(loaded.config.ingress.bind.to_string(), "0.0.0.0:1234");
         assert_eq!(loaded.config.ingress.max_body, 2 << 20);
-        assert_eq!(loaded.config.retry.steps(), [Duration::from_secs(1), Duration::from_secs(2)]);
-        assert_eq!(loaded.config.api.keys[0].keys[0].expose_secret(), "a-long-secret");
+        assert_eq!(
+            loaded.config.retry.steps(),
+            [Duration::from_secs(1), Duration::from_secs(2)]
+        );
+        assert_eq!(
+            loaded.config.api.keys[0].keys[0].expose_secret(),
+            "a-long-secret"
+        );
         assert_eq!(loaded.config.sources[0].name, "other");
     }
 
     #[test]
     fn the_documented_file_holds_the_defaults() {
-        let documented = Loaded::from_text(include_str!("../../../optout.toml"), BTreeMap::new()).unwrap();
+        let documented =
+            Loaded::from_text(include_str!("../../../optout.toml"), BTreeMap::new()).unwrap();
         let defaults = Loaded::from_text("", BTreeMap::new()).unwrap();
         assert_eq!(documented.mistakes(), []);
         assert_eq!(documented.effective(), defaults.effective());

@@ -31,12 +31,23 @@ names! {
 /// One thing that a request must prove. Of several secrets any one will do, so that they can be rotated.
 #[derive(Debug, Clone)]
 pub enum Credential {
-    Bearer { tokens: Vec<SecretString> },
-    Basic { username: String, passwords: Vec<SecretString> },
+    Bearer {
+        tokens: Vec<SecretString>,
+    },
+    Basic {
+        username: String,
+        passwords: Vec<SecretString>,
+    },
     /// `name` is in lower case.
-    Header { name: String, secrets: Vec<SecretString> },
+    Header {
+        name: String,
+        secrets: Vec<SecretString>,
+    },
     /// A token in the URL.
-    Query { name: String, secrets: Vec<SecretString> },
+    Query {
+        name: String,
+        secrets: Vec<SecretString>,
+    },
     /// The provider's own scheme.
     Signature(Keys),
 }
@@ -45,27 +56,48 @@ impl Source {
     pub(super) fn read(mut section: Section) -> Option<Self> {
         let name: Option<String> = section.required("name");
         match name.as_deref() {
-            Some("api") => section.mistake("name", "is \"api\", which stands for what comes in by the api itself"),
+            Some("api") => section.mistake(
+                "name",
+                "is \"api\", which stands for what comes in by the api itself",
+            ),
             Some(name) if !is_name(name) => section.mistake("name", NAME_RULE),
             _ => {}
         }
         let provider = section.required::<String>("provider").and_then(|name| {
             let found = providers::find(&name);
             if found.is_none() {
-                let known: Vec<_> = providers::ALL.iter().map(|provider| provider.name()).collect();
-                section.mistake("provider", format!("is {name:?}; known are {}", known.join(", ")));
+                let known: Vec<_> = providers::ALL
+                    .iter()
+                    .map(|provider| provider.name())
+                    .collect();
+                section.mistake(
+                    "provider",
+                    format!("is {name:?}; known are {}", known.join(", ")),
+                );
             }
             found
         });
         let given = section.sections("auth", true);
         if given.is_empty() {
-            section.mistake("auth", "is missing; a source that anybody may call says so: auth = { kind = \"none\" }");
+            section.mistake(
+                "auth",
+                "is missing; a source that anybody may call says so: auth = { kind = \"none\" }",
+            );
         }
-        let credentials = given.into_iter().filter_map(|auth| Credential::read(auth, provider)).collect();
+        let credentials = given
+            .into_iter()
+            .filter_map(|auth| Credential::read(auth, provider))
+            .collect();
         let undetermined_bounce = section.or("undetermined_bounce", Undetermined::Suppress);
         let enabled = section.or("enabled", true);
         section.finish();
-        Some(Self { name: name?, provider: provider?, credentials, undetermined_bounce, enabled })
+        Some(Self {
+            name: name?,
+            provider: provider?,
+            credentials,
+            undetermined_bounce,
+            enabled,
+        })
     }
 }
 
@@ -74,19 +106,27 @@ impl Credential {
         let kind: Option<AuthKind> = section.required("kind");
         let credential = match kind? {
             AuthKind::None => None,
-            AuthKind::Bearer => Some(Self::Bearer { tokens: section.secrets("token") }),
-            AuthKind::Basic => section
-                .required("username")
-                .map(|username| Self::Basic { username, passwords: section.secrets("password") }),
-            AuthKind::Header => section
-                .required::<String>("name")
-                .map(|name| Self::Header { name: name.to_lowercase(), secrets: section.secrets("secret") }),
-            AuthKind::Query => section
-                .required("name")
-                .map(|name| Self::Query { name, secrets: section.secrets("secret") }),
+            AuthKind::Bearer => Some(Self::Bearer {
+                tokens: section.secrets("token"),
+            }),
+            AuthKind::Basic => section.required("username").map(|username| Self::Basic {
+                username,
+                passwords: section.secrets("password"),
+            }),
+            AuthKind::Header => section.required::<String>("name").map(|name| Self::Header {
+                name: name.to_lowercase(),
+                secrets: section.secrets("secret"),
+            }),
+            AuthKind::Query => section.required("name").map(|name| Self::Query {
+                name,
+                secrets: section.secrets("secret"),
+            }),
             AuthKind::Signature => {
                 if let Some(provider) = provider.filter(|provider| !provider.signs()) {
-                    let why = format!("is \"signature\", but {} does not sign its requests", provider.name());
+                    let why = format!(
+                        "is \"signature\", but {} does not sign its requests",
+                        provider.name()
+                    );
                     section.mistake("kind", why);
                 }
                 Some(Self::Signature(read_keys(&mut section)))
@@ -101,11 +141,22 @@ fn read_keys(section: &mut Section) -> Keys {
     let given = section.keys();
     let has = |key: &str| given.iter().any(|given| given == key);
     if !has("secret") && !has("public_key") {
-        section.mistake("secret", "is missing, and so is public_key: one of them is needed");
+        section.mistake(
+            "secret",
+            "is missing, and so is public_key: one of them is needed",
+        );
     }
     Keys {
-        secrets: if has("secret") { section.secrets("secret") } else { vec![] },
-        public_keys: if has("public_key") { section.secrets("public_key") } else { vec![] },
+        secrets: if has("secret") {
+            section.secrets("secret")
+        } else {
+            vec![]
+        },
+        public_keys: if has("public_key") {
+            section.secrets("public_key")
+        } else {
+            vec![]
+        },
         url: section.optional("url"),
     }
 }

@@ -56,7 +56,11 @@ impl Filter {
 
     /// The kinds that pass, spelt out.
     pub fn kinds(&self) -> Vec<Kind> {
-        Kind::ALL.iter().copied().filter(|kind| self.takes(*kind)).collect()
+        Kind::ALL
+            .iter()
+            .copied()
+            .filter(|kind| self.takes(*kind))
+            .collect()
     }
 }
 
@@ -78,7 +82,10 @@ impl Target {
         let enabled = section.or("enabled", true);
         let slots = section.or("slots", 16);
         if slots == 0 {
-            section.mistake("slots", "is 0, but at least 1 is needed; enabled = false stops a target");
+            section.mistake(
+                "slots",
+                "is 0, but at least 1 is needed; enabled = false stops a target",
+            );
         }
         let rate = section.optional("rate");
         let timeout = section.or("timeout", Duration::from_secs(15));
@@ -107,14 +114,21 @@ impl Setting for Filter {
         if names.iter().any(|name| name == "*") {
             return Ok(Self::All);
         }
-        let kinds = names.iter().map(|name| Kind::read(&Value::from(name.as_str())));
+        let kinds = names
+            .iter()
+            .map(|name| Kind::read(&Value::from(name.as_str())));
         kinds.collect::<Result<_, _>>().map(Self::Only)
     }
 
     fn show(&self) -> Value {
         match self {
             Self::All => Value::Array(vec![Value::from("*")]),
-            Self::Only(kinds) => Value::Array(kinds.iter().map(|kind| Value::from(kind.as_str())).collect()),
+            Self::Only(kinds) => Value::Array(
+                kinds
+                    .iter()
+                    .map(|kind| Value::from(kind.as_str()))
+                    .collect(),
+            ),
         }
     }
 }
@@ -124,15 +138,27 @@ impl Setting for Rate {
         let text = String::read(value)?;
         let read = text.split_once('/').and_then(|(calls, per)| {
             let calls = calls.trim().parse().ok().filter(|calls| *calls > 0)?;
-            let per = if per.starts_with(|c: char| c.is_ascii_digit()) { per.to_owned() } else { format!("1{per}") };
-            let per = Duration::read(&Value::from(per)).ok().filter(|per| !per.is_zero())?;
+            let per = if per.starts_with(|c: char| c.is_ascii_digit()) {
+                per.to_owned()
+            } else {
+                format!("1{per}")
+            };
+            let per = Duration::read(&Value::from(per))
+                .ok()
+                .filter(|per| !per.is_zero())?;
             Some(Self { calls, per })
         });
-        read.ok_or_else(|| format!("is {text:?}, but a rate such as \"1/s\" or \"100/1m\" is needed"))
+        read.ok_or_else(|| {
+            format!("is {text:?}, but a rate such as \"1/s\" or \"100/1m\" is needed")
+        })
     }
 
     fn show(&self) -> Value {
         let per = self.per.show();
-        Value::String(format!("{}/{}", self.calls, per.as_str().unwrap_or_default()))
+        Value::String(format!(
+            "{}/{}",
+            self.calls,
+            per.as_str().unwrap_or_default()
+        ))
     }
 }

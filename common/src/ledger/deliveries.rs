@@ -77,7 +77,12 @@ const ATTEMPT_COLUMNS: &str = "number, started_at, duration_ms, outcome, status,
 
 impl Ledger {
     /// Asks leave to attempt these deliveries now, each leased to `owner` for `lease` where it is granted.
-    pub async fn take(&self, deliveries: &[Uuid], owner: Uuid, lease: Duration) -> Result<Vec<Leave>> {
+    pub async fn take(
+        &self,
+        deliveries: &[Uuid],
+        owner: Uuid,
+        lease: Duration,
+    ) -> Result<Vec<Leave>> {
         let now = clock::now();
         let until = micros(now.saturating_add(lease).unwrap_or(now));
         let mut ids: Vec<_> = deliveries.iter().map(|id| json!({ "id": id })).collect();
@@ -90,11 +95,21 @@ impl Ledger {
                 AND (next_attempt_at IS NULL OR next_attempt_at <= $4)
                 AND (lease_until IS NULL OR lease_until <= $4)
             RETURNING deliveries.id, attempts, attempts_ever";
-        let granted = self.query(text).bind(ids.clone()).bind(owner.to_string()).bind(until).bind(micros(now));
+        let granted = self
+            .query(text)
+            .bind(ids.clone())
+            .bind(owner.to_string())
+            .bind(until)
+            .bind(micros(now));
         let mut leaves = HashMap::with_capacity(deliveries.len());
         for row in granted.fetch_all(&self.pool).await? {
-            let attempt = u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX).saturating_add(1);
-            let granted = Leave::Granted { attempt, ever: row.try_get::<i64, _>(2)? + 1 };
+            let attempt = u32::try_from(row.try_get::<i64, _>(1)?)
+                .unwrap_or(u32::MAX)
+                .saturating_add(1);
+            let granted = Leave::Granted {
+                attempt,
+                ever: row.try_get::<i64, _>(2)? + 1,
+            };
             leaves.insert(parsed(&row.try_get::<String, _>(0)?)?, granted);
         }
         if leaves.len() < deliveries.len() {
@@ -111,7 +126,12 @@ impl Ledger {
         let mut granted = |id: &Uuid| {
             let answer = leaves.get(id).copied().unwrap_or(Leave::Unknown);
             if let Leave::Granted { .. } = answer {
-                leaves.insert(*id, Leave::Wait { until: timestamp(until).unwrap_or(now) });
+                leaves.insert(
+                    *id,
+                    Leave::Wait {
+                        until: timestamp(until).unwrap_or(now),
+                    },
+                );
             }
             answer
         };
@@ -121,7 +141,10 @@ impl Ledger {
     /// Records what came of attempts, and ends their leases. What was delivered stays delivered.
     pub async fn finish(&self, finished: &[Finished]) -> Result<()> {
         let now = micros(clock::now());
-        let mut values: Vec<_> = finished.iter().map(|finished| finished_row(finished, now)).collect();
+        let mut values: Vec<_> = finished
+            .iter()
+            .map(|finished| finished_row(finished, now))
+            .collect();
         values.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
         let values = rows(&values);
         let mut transaction = self.begin().await?;
@@ -132,7 +155,10 @@ impl Ledger {
                 CAST(rows.value->>'status' AS BIGINT), rows.value->>'error', rows.value->>'answer'
             FROM {rows} WHERE TRUE
             ON CONFLICT (delivery_id, number) DO NOTHING";
-        self.query(text).bind(values.clone()).execute(&mut *transaction).await?;
+        self.query(text)
+            .bind(values.clone())
+            .execute(&mut *transaction)
+            .await?;
         let text = "
             UPDATE deliveries SET state = rows.value->>'state', attempts = attempts + 1,
                 attempts_ever = CAST(rows.value->>'number' AS BIGINT),
@@ -143,7 +169,10 @@ impl Ledger {
             FROM {rows}
             WHERE deliveries.id = rows.value->>'id' AND state <> 'delivered'
                 AND attempts_ever < CAST(rows.value->>'number' AS BIGINT)";
-        self.query(text).bind(values).execute(&mut *transaction).await?;
+        self.query(text)
+            .bind(values)
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -154,7 +183,11 @@ impl Ledger {
         let text = "
             UPDATE deliveries SET lease_owner = NULL, lease_until = NULL FROM {rows}
             WHERE deliveries.id = rows.value->>'id' AND lease_owner = $2";
-        self.query(text).bind(rows(&ids)).bind(owner.to_string()).execute(&self.pool).await?;
+        self.query(text)
+            .bind(rows(&ids))
+            .bind(owner.to_string())
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
@@ -164,7 +197,12 @@ impl Ledger {
             UPDATE deliveries SET state = 'dead', last_error = $2, lease_owner = NULL, lease_until = NULL, moved_at = $3
             WHERE id = $1 AND state <> 'delivered'";
         let now = micros(clock::now());
-        self.query(text).bind(delivery.to_string()).bind(why.to_owned()).bind(now).execute(&self.pool).await?;
+        self.query(text)
+            .bind(delivery.to_string())
+            .bind(why.to_owned())
+            .bind(now)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
@@ -176,16 +214,32 @@ impl Ledger {
         let text = "
             UPDATE deliveries SET state = 'pending', attempts = 0, next_attempt_at = NULL, delivered_at = NULL, moved_at = $2
             WHERE id = $1";
-        self.query(text).bind(delivery.to_string()).bind(micros(clock::now())).execute(&self.pool).await?;
-        let text = format!("SELECT {}, target FROM deliveries JOIN events ON events.id = event_id WHERE deliveries.id = $1", super::events::COLUMNS);
-        let row = self.query(&text).bind(delivery.to_string()).fetch_optional(&self.pool).await?;
+        self.query(text)
+            .bind(delivery.to_string())
+            .bind(micros(clock::now()))
+            .execute(&self.pool)
+            .await?;
+        let text = format!(
+            "SELECT {}, target FROM deliveries JOIN events ON events.id = event_id WHERE deliveries.id = $1",
+            super::events::COLUMNS
+        );
+        let row = self
+            .query(&text)
+            .bind(delivery.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
         row.map(|row| delivery_of(&row)).transpose()
     }
 
     /// Finds deliveries to `target` that ought to move and have not since `before`: parked though the target is
     /// enabled, or due without a worker at it (their message was lost, or never published). Each is found once per
     /// sweep, by one of several sweepers.
-    pub async fn stuck(&self, target: &str, before: Timestamp, limit: i64) -> Result<Vec<Delivery>> {
+    pub async fn stuck(
+        &self,
+        target: &str,
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<Delivery>> {
         let now = micros(clock::now());
         let text = "
             UPDATE deliveries SET moved_at = $3, state = CASE WHEN state = 'parked' THEN 'pending' ELSE state END
@@ -197,9 +251,17 @@ impl Ledger {
                 ORDER BY moved_at LIMIT $4
             )
             RETURNING id";
-        let found = self.query(text).bind(target.to_owned()).bind(micros(before)).bind(now).bind(limit);
+        let found = self
+            .query(text)
+            .bind(target.to_owned())
+            .bind(micros(before))
+            .bind(now)
+            .bind(limit);
         let found = found.fetch_all(&self.pool).await?;
-        let ids = found.iter().map(|row| Ok(json!({ "id": row.try_get::<String, _>(0)? }))).collect::<Result<Vec<_>>>()?;
+        let ids = found
+            .iter()
+            .map(|row| Ok(json!({ "id": row.try_get::<String, _>(0)? })))
+            .collect::<Result<Vec<_>>>()?;
         if ids.is_empty() {
             return Ok(vec![]);
         }
@@ -207,12 +269,21 @@ impl Ledger {
             "SELECT {}, target FROM {{rows}} JOIN deliveries ON deliveries.id = rows.value->>'id' JOIN events ON events.id = event_id",
             super::events::COLUMNS
         );
-        let found = self.query(&text).bind(rows(&ids)).fetch_all(&self.pool).await?;
+        let found = self
+            .query(&text)
+            .bind(rows(&ids))
+            .fetch_all(&self.pool)
+            .await?;
         found.iter().map(delivery_of).collect()
     }
 
     /// Lists deliveries, newest first.
-    pub async fn deliveries(&self, filter: &DeliveryFilter, limit: usize, cursor: Option<&str>) -> Result<Page<DeliveryRow>> {
+    pub async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Page<DeliveryRow>> {
         let after = Cursor::read(cursor)?;
         let text = format!(
             "SELECT {COLUMNS} FROM deliveries
@@ -237,7 +308,13 @@ impl Ledger {
         let found = query.fetch_all(&self.pool).await?;
         let found = found.iter().map(|row| {
             let row = listed(row)?;
-            Ok((Cursor { at: micros(row.created_at), id: row.id.to_string() }, row))
+            Ok((
+                Cursor {
+                    at: micros(row.created_at),
+                    id: row.id.to_string(),
+                },
+                row,
+            ))
         });
         Ok(Page::of(found.collect::<Result<_>>()?, limit))
     }
@@ -245,14 +322,24 @@ impl Ledger {
     /// One delivery.
     pub async fn delivery(&self, delivery: Uuid) -> Result<Option<DeliveryRow>> {
         let text = format!("SELECT {COLUMNS} FROM deliveries WHERE id = $1");
-        let row = self.query(&text).bind(delivery.to_string()).fetch_optional(&self.pool).await?;
+        let row = self
+            .query(&text)
+            .bind(delivery.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
         row.map(|row| listed(&row)).transpose()
     }
 
     /// The attempts at a delivery, in order.
     pub async fn attempts(&self, delivery: Uuid) -> Result<Vec<Attempt>> {
-        let text = format!("SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE delivery_id = $1 ORDER BY number");
-        let found = self.query(&text).bind(delivery.to_string()).fetch_all(&self.pool).await?;
+        let text = format!(
+            "SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE delivery_id = $1 ORDER BY number"
+        );
+        let found = self
+            .query(&text)
+            .bind(delivery.to_string())
+            .fetch_all(&self.pool)
+            .await?;
         found.iter().map(attempt).collect()
     }
 
@@ -262,15 +349,31 @@ impl Ledger {
             "SELECT {ATTEMPT_COLUMNS}, delivery_id FROM deliveries JOIN attempts ON delivery_id = deliveries.id
             WHERE event_id = $1 ORDER BY delivery_id, number"
         );
-        let found = self.query(&text).bind(event.to_string()).fetch_all(&self.pool).await?;
-        found.iter().map(|row| Ok((parsed(&row.try_get::<String, _>("delivery_id")?)?, attempt(row)?))).collect()
+        let found = self
+            .query(&text)
+            .bind(event.to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        found
+            .iter()
+            .map(|row| {
+                Ok((
+                    parsed(&row.try_get::<String, _>("delivery_id")?)?,
+                    attempt(row)?,
+                ))
+            })
+            .collect()
     }
 
     /// How many deliveries are dead, by target.
     pub async fn dead(&self) -> Result<Vec<(String, i64)>> {
-        let found = self.query("SELECT target, COUNT(*) FROM deliveries WHERE state = 'dead' GROUP BY target");
+        let found = self
+            .query("SELECT target, COUNT(*) FROM deliveries WHERE state = 'dead' GROUP BY target");
         let found = found.fetch_all(&self.pool).await?;
-        found.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+        found
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect()
     }
 }
 
@@ -281,7 +384,9 @@ fn refusal(row: &AnyRow, now: Timestamp) -> Result<Leave> {
         State::Pending | State::Retrying => {
             let due: Option<i64> = row.try_get(2)?;
             let leased: Option<i64> = row.try_get(3)?;
-            Leave::Wait { until: timestamp(due.max(leased).unwrap_or_else(|| micros(now)))? }
+            Leave::Wait {
+                until: timestamp(due.max(leased).unwrap_or_else(|| micros(now)))?,
+            }
         }
     })
 }

@@ -40,7 +40,12 @@ pub(super) const COLUMNS: &str = "events.id AS event, envelope_id, source, provi
 
 impl Ledger {
     /// Lists events, newest first.
-    pub async fn events(&self, filter: &EventFilter, limit: usize, cursor: Option<&str>) -> Result<Page<Event>> {
+    pub async fn events(
+        &self,
+        filter: &EventFilter,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Page<Event>> {
         let after = Cursor::read(cursor)?;
         let text = format!(
             "SELECT {COLUMNS} FROM events
@@ -49,13 +54,22 @@ impl Ledger {
                 AND (received_at < $6 OR (received_at = $6 AND id < $7))
             ORDER BY received_at DESC, id DESC LIMIT $8",
             // Written out where it is asked for, so that the index on the contact is used.
-            if filter.contact.is_some() { "AND contact = $3" } else { "AND $3 IS NULL" }
+            if filter.contact.is_some() {
+                "AND contact = $3"
+            } else {
+                "AND $3 IS NULL"
+            }
         );
         let query = self.query(&text);
         let query = query
             .bind(filter.source.clone())
             .bind(filter.kind.map(|kind| kind.to_string()))
-            .bind(filter.contact.as_ref().map(|contact| contact.address.clone()))
+            .bind(
+                filter
+                    .contact
+                    .as_ref()
+                    .map(|contact| contact.address.clone()),
+            )
             .bind(filter.from.map_or(i64::MIN, micros))
             .bind(filter.to.map_or(i64::MAX, micros))
             .bind(after.at)
@@ -64,7 +78,13 @@ impl Ledger {
         let found = query.fetch_all(&self.pool).await?;
         let found = found.iter().map(|row| {
             let event = event_of(row)?;
-            Ok((Cursor { at: micros(event.received_at), id: event.id.to_string() }, event))
+            Ok((
+                Cursor {
+                    at: micros(event.received_at),
+                    id: event.id.to_string(),
+                },
+                event,
+            ))
         });
         Ok(Page::of(found.collect::<Result<_>>()?, limit))
     }
@@ -72,7 +92,11 @@ impl Ledger {
     /// One event.
     pub async fn event(&self, id: Uuid) -> Result<Option<Event>> {
         let text = format!("SELECT {COLUMNS} FROM events WHERE id = $1");
-        let row = self.query(&text).bind(id.to_string()).fetch_optional(&self.pool).await?;
+        let row = self
+            .query(&text)
+            .bind(id.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
         row.map(|row| event_of(&row)).transpose()
     }
 
@@ -88,7 +112,12 @@ impl Ledger {
         let text = "
             SELECT source, provider, received_at, content_type, headers, body, events, duplicates, malformed
             FROM envelopes WHERE id = $1";
-        let Some(row) = self.query(text).bind(id.to_string()).fetch_optional(&self.pool).await? else {
+        let Some(row) = self
+            .query(text)
+            .bind(id.to_string())
+            .fetch_optional(&self.pool)
+            .await?
+        else {
             return Ok(None);
         };
         let envelope = Envelope {
@@ -114,9 +143,11 @@ pub(super) fn event_of(row: &AnyRow) -> Result<Event> {
     let text = |column: &str| row.try_get::<Option<String>, _>(column);
     let needed = |column: &str| row.try_get::<String, _>(column);
     let contact = match (text("channel")?, text("contact")?) {
-        (Some(channel), Some(address)) => {
-            Some(Contact { channel: parsed(&channel)?, raw: text("contact_raw")?.unwrap_or_else(|| address.clone()), address })
-        }
+        (Some(channel), Some(address)) => Some(Contact {
+            channel: parsed(&channel)?,
+            raw: text("contact_raw")?.unwrap_or_else(|| address.clone()),
+            address,
+        }),
         _ => None,
     };
     Ok(Event {
@@ -125,7 +156,9 @@ pub(super) fn event_of(row: &AnyRow) -> Result<Event> {
         source: needed("source")?,
         provider: needed("provider")?,
         kind: parsed(&needed("kind")?)?,
-        bounce_class: text("bounce_class")?.map(|class| parsed(&class)).transpose()?,
+        bounce_class: text("bounce_class")?
+            .map(|class| parsed(&class))
+            .transpose()?,
         contact,
         scope: needed("scope")?,
         occurred_at: timestamp(row.try_get("occurred_at")?)?,

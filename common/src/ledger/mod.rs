@@ -77,13 +77,19 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
         // PostgreSQL: data exceptions and integrity violations. SQLite: too big, constraint, mismatch.
         let refused = code.is_some_and(|code| match code.len() {
             5 => code.starts_with("22") || code.starts_with("23"),
             _ => matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(18..=20)),
         });
-        if refused { Self::Refused(error) } else { Self::Unavailable(error) }
+        if refused {
+            Self::Refused(error)
+        } else {
+            Self::Unavailable(error)
+        }
     }
 }
 
@@ -123,13 +129,29 @@ impl Ledger {
     pub async fn migrate(&self) -> Result<()> {
         let mut transaction = self.begin().await?;
         if self.dialect == Dialect::Postgres {
-            self.query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
+            self.query("SELECT pg_advisory_xact_lock($1)")
+                .bind(MIGRATION_LOCK)
+                .execute(&mut *transaction)
+                .await?;
         }
-        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)").execute(&mut *transaction).await?;
-        let done: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM schema_version").fetch_one(&mut *transaction).await?;
-        for (migration, version) in MIGRATIONS.iter().zip(1..).filter(|(_, version)| *version > done) {
-            sqlx::raw_sql(AssertSqlSafe(self.dialect.text(migration))).execute(&mut *transaction).await?;
-            self.query("INSERT INTO schema_version VALUES ($1)").bind(version).execute(&mut *transaction).await?;
+        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
+            .execute(&mut *transaction)
+            .await?;
+        let done: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM schema_version")
+            .fetch_one(&mut *transaction)
+            .await?;
+        for (migration, version) in MIGRATIONS
+            .iter()
+            .zip(1..)
+            .filter(|(_, version)| *version > done)
+        {
+            sqlx::raw_sql(AssertSqlSafe(self.dialect.text(migration)))
+                .execute(&mut *transaction)
+                .await?;
+            self.query("INSERT INTO schema_version VALUES ($1)")
+                .bind(version)
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -137,12 +159,19 @@ impl Ledger {
 
     /// Whether the database answers, and has every migration that this program knows.
     pub async fn ping(&self) -> Result<()> {
-        let version: i64 = sqlx::query_scalar("SELECT MAX(version) FROM schema_version").fetch_one(&self.pool).await?;
+        let version: i64 = sqlx::query_scalar("SELECT MAX(version) FROM schema_version")
+            .fetch_one(&self.pool)
+            .await?;
         if usize::try_from(version).is_ok_and(|version| version >= MIGRATIONS.len()) {
             return Ok(());
         }
-        let behind = format!("its schema has version {version}, {} is needed", MIGRATIONS.len());
-        Err(Error::Unavailable(sqlx::Error::Configuration(behind.into())))
+        let behind = format!(
+            "its schema has version {version}, {} is needed",
+            MIGRATIONS.len()
+        );
+        Err(Error::Unavailable(sqlx::Error::Configuration(
+            behind.into(),
+        )))
     }
 
     /// Begins a transaction that will write. SQLite is told so at once: a transaction that turns to writing later can
@@ -164,10 +193,20 @@ impl Dialect {
     /// Puts this dialect's words in. Both databases read `$1`.
     fn text(self, text: &str) -> String {
         let (rows, bytes, unhex) = match self {
-            Self::Postgres => ("jsonb_array_elements(CAST($1 AS jsonb)) AS rows(value)", "BYTEA", "decode(rows.value->>'body', 'hex')"),
-            Self::Sqlite => ("json_each($1) AS rows", "BLOB", "unhex(rows.value->>'body')"),
+            Self::Postgres => (
+                "jsonb_array_elements(CAST($1 AS jsonb)) AS rows(value)",
+                "BYTEA",
+                "decode(rows.value->>'body', 'hex')",
+            ),
+            Self::Sqlite => (
+                "json_each($1) AS rows",
+                "BLOB",
+                "unhex(rows.value->>'body')",
+            ),
         };
-        text.replace("{rows}", rows).replace("{bytes}", bytes).replace("{body}", unhex)
+        text.replace("{rows}", rows)
+            .replace("{bytes}", bytes)
+            .replace("{body}", unhex)
     }
 }
 
@@ -175,10 +214,17 @@ fn sqlite_url(path: &str) -> Result<String> {
     let path = path.trim_start_matches("//");
     let (file, options) = path.split_once('?').unwrap_or((path, ""));
     if let Some(folder) = std::path::Path::new(file).parent() {
-        std::fs::create_dir_all(folder).map_err(|error| Error::Unavailable(sqlx::Error::Io(error)))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Error::Unavailable(sqlx::Error::Io(error)))?;
     }
-    let mode = if options.contains("mode=") { "" } else { "mode=rwc&" };
-    Ok(format!("sqlite:{file}?{mode}{options}").trim_end_matches(['?', '&']).to_owned())
+    let mode = if options.contains("mode=") {
+        ""
+    } else {
+        "mode=rwc&"
+    };
+    Ok(format!("sqlite:{file}?{mode}{options}")
+        .trim_end_matches(['?', '&'])
+        .to_owned())
 }
 
 /// Rows as one JSON parameter.

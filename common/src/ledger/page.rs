@@ -23,11 +23,22 @@ pub(super) struct Cursor {
 impl Cursor {
     /// Reads a cursor; None starts before everything.
     pub(super) fn read(text: Option<&str>) -> Result<Self> {
-        let Some(text) = text else { return Ok(Self { at: i64::MAX, id: String::new() }) };
-        let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some(text) = text else {
+            return Ok(Self {
+                at: i64::MAX,
+                id: String::new(),
+            });
+        };
+        let decoded = URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
         let cursor = decoded.and_then(|text| {
             let (at, id) = text.split_once(' ')?;
-            Some(Self { at: at.parse().ok()?, id: id.to_owned() })
+            Some(Self {
+                at: at.parse().ok()?,
+                id: id.to_owned(),
+            })
         });
         cursor.ok_or(Error::Cursor)
     }
@@ -42,7 +53,13 @@ impl<T> Page<T> {
     pub(super) fn of(mut found: Vec<(Cursor, T)>, limit: usize) -> Self {
         let more = found.len() > limit;
         found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(|(cursor, _)| cursor.write());
-        Self { items: found.into_iter().map(|(_, item)| item).collect(), next_cursor }
+        let next_cursor = found
+            .last()
+            .filter(|_| more)
+            .map(|(cursor, _)| cursor.write());
+        Self {
+            items: found.into_iter().map(|(_, item)| item).collect(),
+            next_cursor,
+        }
     }
 }

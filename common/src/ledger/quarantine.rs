@@ -7,12 +7,7 @@ use sqlx::{Any, Row, Transaction, any::AnyRow};
 use uuid::Uuid;
 
 use super::{Ledger, Page, Result, Unreadable, micros, page::Cursor, parsed, rows, timestamp};
-use crate::{
-    clock,
-    envelope::Envelope,
-    event::derived_id,
-    names::names,
-};
+use crate::{clock, envelope::Envelope, event::derived_id, names::names};
 
 names! {
     /// Where a quarantined body stands.
@@ -43,13 +38,31 @@ const COLUMNS: &str = "id, envelope_id, source, element, reason, state, created_
 
 impl Ledger {
     /// Puts a whole envelope into quarantine, outside of the usual recording.
-    pub async fn quarantine(&self, envelope: &Envelope, provider: &str, reason: &str) -> Result<()> {
-        let unreadable = vec![Unreadable { element: None, reason: reason.to_owned() }];
-        let entry = super::Entry { envelope, provider, events: vec![], duplicates: 0, unreadable };
+    pub async fn quarantine(
+        &self,
+        envelope: &Envelope,
+        provider: &str,
+        reason: &str,
+    ) -> Result<()> {
+        let unreadable = vec![Unreadable {
+            element: None,
+            reason: reason.to_owned(),
+        }];
+        let entry = super::Entry {
+            envelope,
+            provider,
+            events: vec![],
+            duplicates: 0,
+            unreadable,
+        };
         self.record(&[entry]).await.map(|_| ())
     }
 
-    pub(super) async fn hold(&self, transaction: &mut Transaction<'_, Any>, values: &[Value]) -> Result<()> {
+    pub(super) async fn hold(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        values: &[Value],
+    ) -> Result<()> {
         if values.is_empty() {
             return Ok(());
         }
@@ -61,12 +74,20 @@ impl Ledger {
                 CAST(rows.value->>'created_at' AS BIGINT)
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO UPDATE SET state = 'held', reason = excluded.reason";
-        self.query(text).bind(rows(values)).execute(&mut **transaction).await?;
+        self.query(text)
+            .bind(rows(values))
+            .execute(&mut **transaction)
+            .await?;
         Ok(())
     }
 
     /// Lists what is in quarantine, newest first.
-    pub async fn quarantined(&self, filter: &HeldFilter, limit: usize, cursor: Option<&str>) -> Result<Page<Quarantined>> {
+    pub async fn quarantined(
+        &self,
+        filter: &HeldFilter,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Page<Quarantined>> {
         let after = Cursor::read(cursor)?;
         let text = format!(
             "SELECT {COLUMNS} FROM quarantine
@@ -74,12 +95,24 @@ impl Ledger {
                 AND (created_at < $3 OR (created_at = $3 AND id < $4))
             ORDER BY created_at DESC, id DESC LIMIT $5"
         );
-        let query = self.query(&text).bind(filter.state.map(|state| state.to_string())).bind(filter.source.clone());
-        let query = query.bind(after.at).bind(after.id).bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
+        let query = self
+            .query(&text)
+            .bind(filter.state.map(|state| state.to_string()))
+            .bind(filter.source.clone());
+        let query = query
+            .bind(after.at)
+            .bind(after.id)
+            .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let found = query.fetch_all(&self.pool).await?;
         let found = found.iter().map(|row| {
             let entry = listed(row)?;
-            Ok((Cursor { at: micros(entry.created_at), id: entry.id.to_string() }, entry))
+            Ok((
+                Cursor {
+                    at: micros(entry.created_at),
+                    id: entry.id.to_string(),
+                },
+                entry,
+            ))
         });
         Ok(Page::of(found.collect::<Result<_>>()?, limit))
     }
@@ -87,7 +120,11 @@ impl Ledger {
     /// One entry.
     pub async fn quarantine_entry(&self, id: Uuid) -> Result<Option<Quarantined>> {
         let text = format!("SELECT {COLUMNS} FROM quarantine WHERE id = $1");
-        let row = self.query(&text).bind(id.to_string()).fetch_optional(&self.pool).await?;
+        let row = self
+            .query(&text)
+            .bind(id.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
         row.map(|row| listed(&row)).transpose()
     }
 
@@ -95,28 +132,43 @@ impl Ledger {
     /// read, or the publish fails and the caller holds it again, it is back in the list.
     pub async fn retry_quarantined(&self, id: Uuid) -> Result<Option<Envelope>> {
         let text = "UPDATE quarantine SET state = 'retried', retried_at = $2 WHERE id = $1 RETURNING envelope_id";
-        let row = self.query(text).bind(id.to_string()).bind(micros(clock::now())).fetch_optional(&self.pool).await?;
+        let row = self
+            .query(text)
+            .bind(id.to_string())
+            .bind(micros(clock::now()))
+            .fetch_optional(&self.pool)
+            .await?;
         let Some(row) = row else { return Ok(None) };
-        let envelope = self.envelope(parsed(&row.try_get::<String, _>(0)?)?).await?;
+        let envelope = self
+            .envelope(parsed(&row.try_get::<String, _>(0)?)?)
+            .await?;
         Ok(envelope.map(|stored| stored.envelope))
     }
 
     /// Marks an entry as held again: it could not be published.
     pub async fn hold_again(&self, id: Uuid) -> Result<()> {
-        self.query("UPDATE quarantine SET state = 'held' WHERE id = $1").bind(id.to_string()).execute(&self.pool).await?;
+        self.query("UPDATE quarantine SET state = 'held' WHERE id = $1")
+            .bind(id.to_string())
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
     /// How many entries wait for a person.
     pub async fn held(&self) -> Result<i64> {
-        let row = self.query("SELECT COUNT(*) FROM quarantine WHERE state = 'held'").fetch_one(&self.pool).await?;
+        let row = self
+            .query("SELECT COUNT(*) FROM quarantine WHERE state = 'held'")
+            .fetch_one(&self.pool)
+            .await?;
         Ok(row.try_get(0)?)
     }
 }
 
 /// The row of one unreadable body or element; its id is derived, so recording it twice holds it once.
 pub(super) fn row(envelope: &Envelope, unreadable: &Unreadable, now: i64) -> Value {
-    let element = unreadable.element.map_or_else(|| "body".to_owned(), |element| element.to_string());
+    let element = unreadable
+        .element
+        .map_or_else(|| "body".to_owned(), |element| element.to_string());
     json!({
         "id": derived_id("quarantine", &envelope.id.to_string(), [element.as_str()]), "envelope_id": envelope.id,
         "source": envelope.source, "element": unreadable.element, "reason": unreadable.reason.replace('\0', "\u{fffd}"),
@@ -133,6 +185,9 @@ fn listed(row: &AnyRow) -> Result<Quarantined> {
         reason: row.try_get(4)?,
         state: parsed(&row.try_get::<String, _>(5)?)?,
         created_at: timestamp(row.try_get(6)?)?,
-        retried_at: row.try_get::<Option<i64>, _>(7)?.map(timestamp).transpose()?,
+        retried_at: row
+            .try_get::<Option<i64>, _>(7)?
+            .map(timestamp)
+            .transpose()?,
     })
 }

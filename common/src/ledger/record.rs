@@ -51,13 +51,21 @@ impl Ledger {
     /// Records the entries. The answers are in the order of the entries' events.
     pub async fn record(&self, entries: &[Entry<'_>]) -> Result<Vec<Recorded>> {
         let mut transaction = self.begin().await?;
-        self.insert_events(&mut transaction, events(entries)).await?;
+        self.insert_events(&mut transaction, events(entries))
+            .await?;
         let recorded = self.owners(&mut transaction, entries).await?;
-        self.mark_conflicts(&mut transaction, entries, &recorded).await?;
-        self.set_registers(&mut transaction, told(entries, &recorded).map(|(event, _)| event)).await?;
-        self.insert_deliveries(&mut transaction, told(entries, &recorded)).await?;
+        self.mark_conflicts(&mut transaction, entries, &recorded)
+            .await?;
+        self.set_registers(
+            &mut transaction,
+            told(entries, &recorded).map(|(event, _)| event),
+        )
+        .await?;
+        self.insert_deliveries(&mut transaction, told(entries, &recorded))
+            .await?;
         self.insert_quarantine(&mut transaction, entries).await?;
-        self.insert_envelopes(&mut transaction, entries, &recorded).await?;
+        self.insert_envelopes(&mut transaction, entries, &recorded)
+            .await?;
         transaction.commit().await?;
         Ok(recorded)
     }
@@ -65,10 +73,16 @@ impl Ledger {
     /// Enters a delivery that only its message tells of, as after the ledger was restored from an older copy.
     pub async fn adopt(&self, delivery: &Delivery) -> Result<()> {
         let mut transaction = self.begin().await?;
-        self.insert_events(&mut transaction, std::iter::once(&delivery.event)).await?;
-        self.set_registers(&mut transaction, std::iter::once(&delivery.event)).await?;
+        self.insert_events(&mut transaction, std::iter::once(&delivery.event))
+            .await?;
+        self.set_registers(&mut transaction, std::iter::once(&delivery.event))
+            .await?;
         let told = [(delivery.target.clone(), State::Pending)];
-        self.insert_deliveries(&mut transaction, std::iter::once((&delivery.event, &told[..]))).await?;
+        self.insert_deliveries(
+            &mut transaction,
+            std::iter::once((&delivery.event, &told[..])),
+        )
+        .await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -99,12 +113,19 @@ impl Ledger {
                 CAST(rows.value->>'fingerprint' AS BIGINT), 0
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO NOTHING";
-        self.query(text).bind(rows(&values)).execute(&mut **transaction).await?;
+        self.query(text)
+            .bind(rows(&values))
+            .execute(&mut **transaction)
+            .await?;
         Ok(())
     }
 
     /// Asks who owns each event: the primary key has decided.
-    async fn owners(&self, transaction: &mut Transaction<'_, Any>, entries: &[Entry<'_>]) -> Result<Vec<Recorded>> {
+    async fn owners(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        entries: &[Entry<'_>],
+    ) -> Result<Vec<Recorded>> {
         let ids: Vec<_> = events(entries).map(|event| event.id).collect();
         if ids.is_empty() {
             return Ok(vec![]);
@@ -114,7 +135,12 @@ impl Ledger {
             FROM {rows} JOIN events ON events.id = rows.value->>'id'";
         let ids: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
         let mut owners = HashMap::with_capacity(ids.len());
-        for row in self.query(text).bind(rows(&ids)).fetch_all(&mut **transaction).await? {
+        for row in self
+            .query(text)
+            .bind(rows(&ids))
+            .fetch_all(&mut **transaction)
+            .await?
+        {
             let id: Uuid = parsed(&row.try_get::<String, _>(0)?)?;
             let owner: Uuid = parsed(&row.try_get::<String, _>(1)?)?;
             owners.insert(id, (owner, row.try_get::<i64, _>(2)?));
@@ -123,7 +149,10 @@ impl Ledger {
         let mut seen = std::collections::HashSet::new();
         let recorded = events(entries).map(|event| match owners.get(&event.id) {
             Some((owner, fingerprint)) if *owner != event.envelope_id || !seen.insert(event.id) => {
-                Recorded::Duplicate { owner: *owner, conflicting: *fingerprint != event.fingerprint() }
+                Recorded::Duplicate {
+                    owner: *owner,
+                    conflicting: *fingerprint != event.fingerprint(),
+                }
             }
             _ => Recorded::Owned,
         });
@@ -138,14 +167,26 @@ impl Ledger {
     ) -> Result<()> {
         let conflicting: Vec<_> = events(entries)
             .zip(recorded)
-            .filter(|(_, recorded)| matches!(recorded, Recorded::Duplicate { conflicting: true, .. }))
+            .filter(|(_, recorded)| {
+                matches!(
+                    recorded,
+                    Recorded::Duplicate {
+                        conflicting: true,
+                        ..
+                    }
+                )
+            })
             .map(|(event, _)| json!({ "id": event.id }))
             .collect();
         if conflicting.is_empty() {
             return Ok(());
         }
-        let text = "UPDATE events SET conflicting = 1 FROM {rows} WHERE events.id = rows.value->>'id'";
-        self.query(text).bind(rows(&conflicting)).execute(&mut **transaction).await?;
+        let text =
+            "UPDATE events SET conflicting = 1 FROM {rows} WHERE events.id = rows.value->>'id'";
+        self.query(text)
+            .bind(rows(&conflicting))
+            .execute(&mut **transaction)
+            .await?;
         Ok(())
     }
 
@@ -177,7 +218,10 @@ impl Ledger {
                 OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed > registers.suppressed)
                 OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed = registers.suppressed
                     AND excluded.event_id > registers.event_id)";
-        self.query(text).bind(rows(&values)).execute(&mut **transaction).await?;
+        self.query(text)
+            .bind(rows(&values))
+            .execute(&mut **transaction)
+            .await?;
         Ok(())
     }
 
@@ -205,15 +249,27 @@ impl Ledger {
                 rows.value->>'state', 0, 0, CAST(rows.value->>'now' AS BIGINT), CAST(rows.value->>'now' AS BIGINT)
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO NOTHING";
-        self.query(text).bind(rows(&values)).execute(&mut **transaction).await?;
+        self.query(text)
+            .bind(rows(&values))
+            .execute(&mut **transaction)
+            .await?;
         Ok(())
     }
 
-    async fn insert_quarantine(&self, transaction: &mut Transaction<'_, Any>, entries: &[Entry<'_>]) -> Result<()> {
+    async fn insert_quarantine(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        entries: &[Entry<'_>],
+    ) -> Result<()> {
         let now = micros(clock::now());
         let values: Vec<_> = entries
             .iter()
-            .flat_map(|entry| entry.unreadable.iter().map(|unreadable| super::quarantine::row(entry.envelope, unreadable, now)))
+            .flat_map(|entry| {
+                entry
+                    .unreadable
+                    .iter()
+                    .map(|unreadable| super::quarantine::row(entry.envelope, unreadable, now))
+            })
             .collect();
         self.hold(transaction, &values).await
     }
@@ -228,7 +284,10 @@ impl Ledger {
         let values: Vec<_> = entries
             .iter()
             .map(|entry| {
-                let repeated = recorded.by_ref().take(entry.events.len()).filter(|recorded| **recorded != Recorded::Owned);
+                let repeated = recorded
+                    .by_ref()
+                    .take(entry.events.len())
+                    .filter(|recorded| **recorded != Recorded::Owned);
                 envelope_row(entry, entry.duplicates + repeated.count())
             })
             .collect();
@@ -240,19 +299,29 @@ impl Ledger {
                 CAST(rows.value->>'malformed' AS BIGINT)
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO NOTHING";
-        self.query(text).bind(rows(&values)).execute(&mut **transaction).await?;
+        self.query(text)
+            .bind(rows(&values))
+            .execute(&mut **transaction)
+            .await?;
         Ok(())
     }
 }
 
 fn events<'a>(entries: &'a [Entry<'a>]) -> impl Iterator<Item = &'a Event> {
-    entries.iter().flat_map(|entry| entry.events.iter().map(|(event, _)| *event))
+    entries
+        .iter()
+        .flat_map(|entry| entry.events.iter().map(|(event, _)| *event))
 }
 
 /// The events that their entry owns, with who is told of them.
-fn told<'a>(entries: &'a [Entry<'a>], recorded: &'a [Recorded]) -> impl Iterator<Item = (&'a Event, &'a [(String, State)])> {
+fn told<'a>(
+    entries: &'a [Entry<'a>],
+    recorded: &'a [Recorded],
+) -> impl Iterator<Item = (&'a Event, &'a [(String, State)])> {
     let events = entries.iter().flat_map(|entry| &entry.events).zip(recorded);
-    events.filter(|(_, recorded)| **recorded == Recorded::Owned).map(|((event, targets), _)| (*event, &targets[..]))
+    events
+        .filter(|(_, recorded)| **recorded == Recorded::Owned)
+        .map(|((event, targets), _)| (*event, &targets[..]))
 }
 
 /// One register's new value.
@@ -269,7 +338,11 @@ type Place<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str);
 impl Set<'_> {
     /// What decides which of two values of one register stands.
     fn rank(&self) -> (jiff::Timestamp, bool, String) {
-        (self.event.occurred_at, self.suppressed, self.event.id.to_string())
+        (
+            self.event.occurred_at,
+            self.suppressed,
+            self.event.id.to_string(),
+        )
     }
 
     fn row(&self, now: i64) -> Value {
@@ -284,11 +357,30 @@ impl Set<'_> {
 fn fold<'a>(events: impl Iterator<Item = &'a Event>) -> BTreeMap<Place<'a>, Set<'a>> {
     let mut folded: BTreeMap<Place<'a>, Set<'a>> = BTreeMap::new();
     for event in events {
-        let Some(contact) = &event.contact else { continue };
+        let Some(contact) = &event.contact else {
+            continue;
+        };
         for change in event.changes() {
-            let place = (&*contact.address, contact.channel.as_str(), change.scope, &*event.source, change.lane.as_str());
-            let set = Set { event, place, suppressed: change.suppressed };
-            folded.entry(place).and_modify(|best| if set.rank() > best.rank() { *best = set }).or_insert(set);
+            let place = (
+                &*contact.address,
+                contact.channel.as_str(),
+                change.scope,
+                &*event.source,
+                change.lane.as_str(),
+            );
+            let set = Set {
+                event,
+                place,
+                suppressed: change.suppressed,
+            };
+            folded
+                .entry(place)
+                .and_modify(|best| {
+                    if set.rank() > best.rank() {
+                        *best = set
+                    }
+                })
+                .or_insert(set);
         }
     }
     folded

@@ -35,8 +35,14 @@ impl Ledger {
             SELECT channel, contact, scope, source, lane, occurred_at, event_id, kind, reason, origin FROM registers
             WHERE contact = $1 AND channel = $2 AND suppressed = 1 AND ($3 IS NULL OR scope = $3 OR scope = 'global')
             ORDER BY scope, source, lane";
-        let query = self.query(text).bind(contact.address.clone()).bind(contact.channel.to_string());
-        let found = query.bind(scope.map(str::to_owned)).fetch_all(&self.pool).await?;
+        let query = self
+            .query(text)
+            .bind(contact.address.clone())
+            .bind(contact.channel.to_string());
+        let found = query
+            .bind(scope.map(str::to_owned))
+            .fetch_all(&self.pool)
+            .await?;
         found.iter().map(suppression).collect()
     }
 }

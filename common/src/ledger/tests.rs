@@ -29,8 +29,14 @@ async fn fresh() -> [Fresh; 2] {
     let (one, other) = (folder(), folder());
     let sqlite = format!("sqlite:{}", one.path().join("ledger.db").display());
     [
-        Fresh { ledger: Ledger::connect(&sqlite, 4).await.unwrap(), _folder: one },
-        Fresh { ledger: Ledger::connect(&postgres().await, 4).await.unwrap(), _folder: other },
+        Fresh {
+            ledger: Ledger::connect(&sqlite, 4).await.unwrap(),
+            _folder: one,
+        },
+        Fresh {
+            ledger: Ledger::connect(&postgres().await, 4).await.unwrap(),
+            _folder: other,
+        },
     ]
 }
 
@@ -40,7 +46,10 @@ async fn postgres() -> String {
     install_default_drivers();
     let server = AnyPool::connect(&url).await.unwrap();
     let name = format!("test_{}", uuid::Uuid::now_v7().simple());
-    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&server).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&server)
+        .await
+        .unwrap();
     let (server_url, _) = url.rsplit_once('/').unwrap();
     format!("{server_url}/{name}")
 }
@@ -64,20 +73,40 @@ fn event(envelope: &Envelope, kind: Kind, id: &str, second: i64) -> Event {
 }
 
 fn entry<'a>(envelope: &'a Envelope, events: &'a [Event], targets: &[&str]) -> Entry<'a> {
-    let targets: Vec<_> = targets.iter().map(|target| ((*target).to_owned(), State::Pending)).collect();
-    let events = events.iter().map(|event| (event, targets.clone())).collect();
-    Entry { envelope, provider: "test", events, duplicates: 0, unreadable: vec![] }
+    let targets: Vec<_> = targets
+        .iter()
+        .map(|target| ((*target).to_owned(), State::Pending))
+        .collect();
+    let events = events
+        .iter()
+        .map(|event| (event, targets.clone()))
+        .collect();
+    Entry {
+        envelope,
+        provider: "test",
+        events,
+        duplicates: 0,
+        unreadable: vec![],
+    }
 }
 
 async fn one_delivery(ledger: &Ledger) -> (Event, uuid::Uuid) {
     let envelope = envelope();
     let event = event(&envelope, Kind::Unsubscribed, &envelope.id.to_string(), 0);
-    ledger.record(&[entry(&envelope, std::slice::from_ref(&event), &["slack"])]).await.unwrap();
+    ledger
+        .record(&[entry(&envelope, std::slice::from_ref(&event), &["slack"])])
+        .await
+        .unwrap();
     let id = crate::delivery::Delivery::id_of(event.id, "slack");
     (event, id)
 }
 
-fn finished(delivery: uuid::Uuid, number: i64, state: State, next_attempt_at: Option<Timestamp>) -> Finished {
+fn finished(
+    delivery: uuid::Uuid,
+    number: i64,
+    state: State,
+    next_attempt_at: Option<Timestamp>,
+) -> Finished {
     let attempt = Attempt {
         number,
         started_at: clock::now(),
@@ -87,7 +116,12 @@ fn finished(delivery: uuid::Uuid, number: i64, state: State, next_attempt_at: Op
         error: Some("away\0".to_owned()),
         answer: Some("busy".to_owned()),
     };
-    Finished { delivery, state, next_attempt_at, attempt }
+    Finished {
+        delivery,
+        state,
+        next_attempt_at,
+        attempt,
+    }
 }
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -96,17 +130,37 @@ const LEASE: Duration = Duration::from_secs(30);
 async fn recording_twice_changes_nothing_and_reads_back_as_it_was() {
     for Fresh { ledger, .. } in &fresh().await {
         let envelope = envelope();
-        let events = [event(&envelope, Kind::Unsubscribed, "1", 0), event(&envelope, Kind::Opened, "2", 1)];
+        let events = [
+            event(&envelope, Kind::Unsubscribed, "1", 0),
+            event(&envelope, Kind::Opened, "2", 1),
+        ];
         for _ in 0..2 {
-            let recorded = ledger.record(&[entry(&envelope, &events, &["slack"])]).await.unwrap();
+            let recorded = ledger
+                .record(&[entry(&envelope, &events, &["slack"])])
+                .await
+                .unwrap();
             assert_eq!(recorded, [Recorded::Owned, Recorded::Owned]);
         }
-        assert_eq!(ledger.event(events[0].id).await.unwrap().as_ref(), Some(&events[0]));
+        assert_eq!(
+            ledger.event(events[0].id).await.unwrap().as_ref(),
+            Some(&events[0])
+        );
         let stored = ledger.envelope(envelope.id).await.unwrap().unwrap();
         assert_eq!(stored.envelope.body, envelope.body);
         assert_eq!((stored.events, stored.duplicates), (2, 0));
-        assert_eq!(ledger.deliveries(&DeliveryFilter::default(), 10, None).await.unwrap().items.len(), 2);
-        let standing = ledger.check(&Contact::email("jane@example.com").unwrap(), None).await.unwrap();
+        assert_eq!(
+            ledger
+                .deliveries(&DeliveryFilter::default(), 10, None)
+                .await
+                .unwrap()
+                .items
+                .len(),
+            2
+        );
+        let standing = ledger
+            .check(&Contact::email("jane@example.com").unwrap(), None)
+            .await
+            .unwrap();
         assert_eq!(standing.len(), 1);
         assert_eq!(standing[0].event_id, events[0].id);
     }
@@ -118,15 +172,35 @@ async fn another_envelope_with_the_same_event_is_a_duplicate_and_a_different_con
     for Fresh { ledger, .. } in &fresh().await {
         let (first, second) = (envelope(), envelope());
         let original = event(&first, Kind::Unsubscribed, "1", 0);
-        ledger.record(&[entry(&first, std::slice::from_ref(&original), &["slack"])]).await.unwrap();
+        ledger
+            .record(&[entry(&first, std::slice::from_ref(&original), &["slack"])])
+            .await
+            .unwrap();
         let same = event(&second, Kind::Unsubscribed, "1", 0);
         let other = event(&second, Kind::Unsubscribed, "1", 5);
         for (repeat, differs) in [(same, false), (other, true)] {
-            let recorded = ledger.record(&[entry(&second, &[repeat], &["slack"])]).await.unwrap();
-            assert_eq!(recorded, [Recorded::Duplicate { owner: first.id, conflicting: differs }]);
+            let recorded = ledger
+                .record(&[entry(&second, &[repeat], &["slack"])])
+                .await
+                .unwrap();
+            assert_eq!(
+                recorded,
+                [Recorded::Duplicate {
+                    owner: first.id,
+                    conflicting: differs
+                }]
+            );
         }
         assert_eq!(ledger.event(original.id).await.unwrap(), Some(original));
-        assert_eq!(ledger.deliveries(&DeliveryFilter::default(), 10, None).await.unwrap().items.len(), 1);
+        assert_eq!(
+            ledger
+                .deliveries(&DeliveryFilter::default(), 10, None)
+                .await
+                .unwrap()
+                .items
+                .len(),
+            1
+        );
     }
 }
 
@@ -134,7 +208,10 @@ async fn another_envelope_with_the_same_event_is_a_duplicate_and_a_different_con
 async fn registers(ledger: &Ledger) -> Vec<(String, String, i64, i64, String)> {
     let text = "SELECT scope, lane, suppressed, occurred_at, event_id FROM registers ORDER BY scope, lane, source";
     let found = ledger.query(text).fetch_all(&ledger.pool).await.unwrap();
-    found.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4))).collect()
+    found
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4)))
+        .collect()
 }
 
 #[test]
@@ -148,13 +225,25 @@ fn any_order_of_any_repetition_of_the_same_events_gives_the_same_registers() {
         Kind::Suppressed,
         Kind::Opened,
     ]);
-    let one = (kinds, 0_i64..4, prop::sample::select(vec![None, Some("news"), Some("offers")]));
-    let multiset = prop::collection::vec(one, 1..10)
-        .prop_flat_map(|events| {
-            let indices: Vec<_> = (0..events.len()).chain(0..events.len() / 2).collect();
-            (Just(events), Just(indices.clone()).prop_shuffle(), Just(indices).prop_shuffle(), 1_usize..5)
-        });
-    let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
+    let one = (
+        kinds,
+        0_i64..4,
+        prop::sample::select(vec![None, Some("news"), Some("offers")]),
+    );
+    let multiset = prop::collection::vec(one, 1..10).prop_flat_map(|events| {
+        let indices: Vec<_> = (0..events.len()).chain(0..events.len() / 2).collect();
+        (
+            Just(events),
+            Just(indices.clone()).prop_shuffle(),
+            Just(indices).prop_shuffle(),
+            1_usize..5,
+        )
+    });
+    let config = ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     TestRunner::new(config)
         .run(&multiset, |(kinds, one_order, other_order, batch)| {
             runtime.block_on(async {
@@ -165,7 +254,10 @@ fn any_order_of_any_repetition_of_the_same_events_gives_the_same_registers() {
                         results.push(registers(ledger).await);
                     }
                 }
-                assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{results:#?}");
+                assert!(
+                    results.windows(2).all(|pair| pair[0] == pair[1]),
+                    "{results:#?}"
+                );
             });
             Ok(())
         })
@@ -173,7 +265,12 @@ fn any_order_of_any_repetition_of_the_same_events_gives_the_same_registers() {
 }
 
 /// Records the events in `order`, `batch` envelopes at a time, each in an envelope of its own.
-async fn apply(ledger: &Ledger, kinds: &[(Kind, i64, Option<&str>)], order: &[usize], batch: usize) {
+async fn apply(
+    ledger: &Ledger,
+    kinds: &[(Kind, i64, Option<&str>)],
+    order: &[usize],
+    batch: usize,
+) {
     for chunk in order.chunks(batch) {
         let envelopes: Vec<_> = chunk.iter().map(|_| envelope()).collect();
         let events: Vec<_> = chunk
@@ -186,7 +283,11 @@ async fn apply(ledger: &Ledger, kinds: &[(Kind, i64, Option<&str>)], order: &[us
                 [event]
             })
             .collect();
-        let entries: Vec<_> = envelopes.iter().zip(&events).map(|(envelope, event)| entry(envelope, event, &[])).collect();
+        let entries: Vec<_> = envelopes
+            .iter()
+            .zip(&events)
+            .map(|(envelope, event)| entry(envelope, event, &[]))
+            .collect();
         ledger.record(&entries).await.unwrap();
     }
 }
@@ -197,15 +298,28 @@ async fn a_check_is_answered_by_its_scope_and_by_global_and_without_a_scope_by_a
         let envelope = envelope();
         let mut news = event(&envelope, Kind::Unsubscribed, "1", 0);
         news.scope = "news".to_owned();
-        ledger.record(&[entry(&envelope, &[news], &[])]).await.unwrap();
+        ledger
+            .record(&[entry(&envelope, &[news], &[])])
+            .await
+            .unwrap();
         let jane = Contact::email(" JANE@example.com ").unwrap();
         assert_eq!(ledger.check(&jane, Some("news")).await.unwrap().len(), 1);
         assert_eq!(ledger.check(&jane, Some("offers")).await.unwrap().len(), 0);
         assert_eq!(ledger.check(&jane, None).await.unwrap().len(), 1);
         let complaint = event(&envelope, Kind::Complained, "2", 1);
-        ledger.record(&[entry(&envelope, &[complaint], &[])]).await.unwrap();
+        ledger
+            .record(&[entry(&envelope, &[complaint], &[])])
+            .await
+            .unwrap();
         assert_eq!(ledger.check(&jane, Some("offers")).await.unwrap().len(), 1);
-        assert_eq!(ledger.check(&Contact::email("other@example.com").unwrap(), None).await.unwrap().len(), 0);
+        assert_eq!(
+            ledger
+                .check(&Contact::email("other@example.com").unwrap(), None)
+                .await
+                .unwrap()
+                .len(),
+            0
+        );
     }
 }
 
@@ -215,12 +329,33 @@ async fn leave_to_attempt_is_given_to_one_at_a_time() {
         let (_, id) = one_delivery(ledger).await;
         let (me, other) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
         let leaves = ledger.take(&[id, id], me, LEASE).await.unwrap();
-        assert_eq!(leaves[0], Leave::Granted { attempt: 1, ever: 1 });
+        assert_eq!(
+            leaves[0],
+            Leave::Granted {
+                attempt: 1,
+                ever: 1
+            }
+        );
         assert!(matches!(leaves[1], Leave::Wait { .. }));
-        assert!(matches!(ledger.take(&[id], other, LEASE).await.unwrap()[..], [Leave::Wait { .. }]));
+        assert!(matches!(
+            ledger.take(&[id], other, LEASE).await.unwrap()[..],
+            [Leave::Wait { .. }]
+        ));
         ledger.give_back(&[id], me).await.unwrap();
-        assert_eq!(ledger.take(&[id], other, LEASE).await.unwrap(), [Leave::Granted { attempt: 1, ever: 1 }]);
-        assert_eq!(ledger.take(&[uuid::Uuid::now_v7()], me, LEASE).await.unwrap(), [Leave::Unknown]);
+        assert_eq!(
+            ledger.take(&[id], other, LEASE).await.unwrap(),
+            [Leave::Granted {
+                attempt: 1,
+                ever: 1
+            }]
+        );
+        assert_eq!(
+            ledger
+                .take(&[uuid::Uuid::now_v7()], me, LEASE)
+                .await
+                .unwrap(),
+            [Leave::Unknown]
+        );
     }
 }
 
@@ -228,8 +363,20 @@ async fn leave_to_attempt_is_given_to_one_at_a_time() {
 async fn a_lease_that_ended_is_given_to_the_next() {
     for Fresh { ledger, .. } in &fresh().await {
         let (_, id) = one_delivery(ledger).await;
-        ledger.take(&[id], uuid::Uuid::now_v7(), Duration::ZERO).await.unwrap();
-        assert_eq!(ledger.take(&[id], uuid::Uuid::now_v7(), LEASE).await.unwrap(), [Leave::Granted { attempt: 1, ever: 1 }]);
+        ledger
+            .take(&[id], uuid::Uuid::now_v7(), Duration::ZERO)
+            .await
+            .unwrap();
+        assert_eq!(
+            ledger
+                .take(&[id], uuid::Uuid::now_v7(), LEASE)
+                .await
+                .unwrap(),
+            [Leave::Granted {
+                attempt: 1,
+                ever: 1
+            }]
+        );
     }
 }
 
@@ -241,16 +388,37 @@ async fn attempts_are_recorded_once_and_what_is_delivered_stays_delivered() {
         ledger.take(&[id], me, LEASE).await.unwrap();
         let later = clock::now() + Duration::from_hours(1);
         for _ in 0..2 {
-            ledger.finish(&[finished(id, 1, State::Retrying, Some(later))]).await.unwrap();
+            ledger
+                .finish(&[finished(id, 1, State::Retrying, Some(later))])
+                .await
+                .unwrap();
         }
         assert_eq!(ledger.attempts(id).await.unwrap().len(), 1);
         let row = ledger.delivery(id).await.unwrap().unwrap();
-        assert_eq!((row.state, row.attempts, row.last_status), (State::Retrying, 1, Some(503)));
-        assert_eq!(ledger.take(&[id], me, LEASE).await.unwrap(), [Leave::Wait { until: later }]);
-        ledger.finish(&[finished(id, 2, State::Delivered, None)]).await.unwrap();
-        ledger.finish(&[finished(id, 3, State::Retrying, None)]).await.unwrap();
-        assert_eq!(ledger.delivery(id).await.unwrap().unwrap().state, State::Delivered);
-        assert_eq!(ledger.take(&[id], me, LEASE).await.unwrap(), [Leave::Finished]);
+        assert_eq!(
+            (row.state, row.attempts, row.last_status),
+            (State::Retrying, 1, Some(503))
+        );
+        assert_eq!(
+            ledger.take(&[id], me, LEASE).await.unwrap(),
+            [Leave::Wait { until: later }]
+        );
+        ledger
+            .finish(&[finished(id, 2, State::Delivered, None)])
+            .await
+            .unwrap();
+        ledger
+            .finish(&[finished(id, 3, State::Retrying, None)])
+            .await
+            .unwrap();
+        assert_eq!(
+            ledger.delivery(id).await.unwrap().unwrap().state,
+            State::Delivered
+        );
+        assert_eq!(
+            ledger.take(&[id], me, LEASE).await.unwrap(),
+            [Leave::Finished]
+        );
     }
 }
 
@@ -258,12 +426,24 @@ async fn attempts_are_recorded_once_and_what_is_delivered_stays_delivered() {
 async fn a_dead_delivery_starts_again_with_a_full_schedule() {
     for Fresh { ledger, .. } in &fresh().await {
         let (event, id) = one_delivery(ledger).await;
-        ledger.finish(&[finished(id, 1, State::Dead, None)]).await.unwrap();
+        ledger
+            .finish(&[finished(id, 1, State::Dead, None)])
+            .await
+            .unwrap();
         assert_eq!(ledger.dead().await.unwrap(), [("slack".to_owned(), 1)]);
         let delivery = ledger.restart(id).await.unwrap().unwrap();
         assert_eq!((delivery.id, delivery.event), (id, event));
-        let leave = ledger.take(&[id], uuid::Uuid::now_v7(), LEASE).await.unwrap();
-        assert_eq!(leave, [Leave::Granted { attempt: 1, ever: 2 }]);
+        let leave = ledger
+            .take(&[id], uuid::Uuid::now_v7(), LEASE)
+            .await
+            .unwrap();
+        assert_eq!(
+            leave,
+            [Leave::Granted {
+                attempt: 1,
+                ever: 2
+            }]
+        );
         assert_eq!(ledger.restart(uuid::Uuid::now_v7()).await.unwrap(), None);
     }
 }
@@ -278,9 +458,17 @@ async fn what_is_parked_or_lost_is_found_once() {
         ledger.record(&[parked]).await.unwrap();
         let long_ago = clock::now() - Duration::from_hours(1);
         assert_eq!(ledger.stuck("slack", long_ago, 10).await.unwrap().len(), 1);
-        assert_eq!(ledger.stuck("slack", long_ago, 10).await.unwrap().len(), 0, "it moves now");
+        assert_eq!(
+            ledger.stuck("slack", long_ago, 10).await.unwrap().len(),
+            0,
+            "it moves now"
+        );
         let soon = clock::now() + Duration::from_secs(1);
-        assert_eq!(ledger.stuck("slack", soon, 10).await.unwrap()[0].event, event, "its message was lost");
+        assert_eq!(
+            ledger.stuck("slack", soon, 10).await.unwrap()[0].event,
+            event,
+            "its message was lost"
+        );
     }
 }
 
@@ -289,16 +477,40 @@ async fn what_cannot_be_read_is_held_with_its_envelope_and_can_be_tried_again() 
     for Fresh { ledger, .. } in &fresh().await {
         let envelope = envelope();
         for _ in 0..2 {
-            ledger.quarantine(&envelope, "test", "not JSON\0").await.unwrap();
+            ledger
+                .quarantine(&envelope, "test", "not JSON\0")
+                .await
+                .unwrap();
         }
-        let held = ledger.quarantined(&HeldFilter::default(), 10, None).await.unwrap().items;
+        let held = ledger
+            .quarantined(&HeldFilter::default(), 10, None)
+            .await
+            .unwrap()
+            .items;
         assert_eq!((held.len(), held[0].state), (1, Held::Held));
         assert_eq!(ledger.held().await.unwrap(), 1);
-        assert_eq!(ledger.retry_quarantined(held[0].id).await.unwrap().unwrap().body, envelope.body);
+        assert_eq!(
+            ledger
+                .retry_quarantined(held[0].id)
+                .await
+                .unwrap()
+                .unwrap()
+                .body,
+            envelope.body
+        );
         assert_eq!(ledger.held().await.unwrap(), 0);
-        ledger.quarantine(&envelope, "test", "still not JSON").await.unwrap();
+        ledger
+            .quarantine(&envelope, "test", "still not JSON")
+            .await
+            .unwrap();
         assert_eq!(ledger.held().await.unwrap(), 1);
-        assert_eq!(ledger.retry_quarantined(uuid::Uuid::now_v7()).await.unwrap(), None);
+        assert_eq!(
+            ledger
+                .retry_quarantined(uuid::Uuid::now_v7())
+                .await
+                .unwrap(),
+            None
+        );
     }
 }
 
@@ -306,11 +518,19 @@ async fn what_cannot_be_read_is_held_with_its_envelope_and_can_be_tried_again() 
 async fn pages_follow_one_another_without_gap_or_repeat() {
     for Fresh { ledger, .. } in &fresh().await {
         let envelope = envelope();
-        let events: Vec<_> = (0..7).map(|n| event(&envelope, Kind::Opened, &n.to_string(), n)).collect();
-        ledger.record(&[entry(&envelope, &events, &["slack"])]).await.unwrap();
+        let events: Vec<_> = (0..7)
+            .map(|n| event(&envelope, Kind::Opened, &n.to_string(), n))
+            .collect();
+        ledger
+            .record(&[entry(&envelope, &events, &["slack"])])
+            .await
+            .unwrap();
         let (mut seen, mut cursor) = (vec![], None);
         loop {
-            let page = ledger.events(&EventFilter::default(), 3, cursor.as_deref()).await.unwrap();
+            let page = ledger
+                .events(&EventFilter::default(), 3, cursor.as_deref())
+                .await
+                .unwrap();
             seen.extend(page.items.into_iter().map(|event| event.id));
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -318,19 +538,42 @@ async fn pages_follow_one_another_without_gap_or_repeat() {
             }
         }
         assert_eq!(seen.len(), 7);
-        assert!(seen.windows(2).all(|pair| pair[0].to_string() > pair[1].to_string()));
-        assert!(matches!(ledger.events(&EventFilter::default(), 3, Some("x")).await, Err(Error::Cursor)));
-        let jane = EventFilter { contact: Some(Contact::email("jane@example.com").unwrap()), ..EventFilter::default() };
+        assert!(
+            seen.windows(2)
+                .all(|pair| pair[0].to_string() > pair[1].to_string())
+        );
+        assert!(matches!(
+            ledger.events(&EventFilter::default(), 3, Some("x")).await,
+            Err(Error::Cursor)
+        ));
+        let jane = EventFilter {
+            contact: Some(Contact::email("jane@example.com").unwrap()),
+            ..EventFilter::default()
+        };
         assert_eq!(ledger.events(&jane, 10, None).await.unwrap().items.len(), 7);
-        let filter = DeliveryFilter { kind: Some(Kind::Clicked), ..DeliveryFilter::default() };
-        assert_eq!(ledger.deliveries(&filter, 10, None).await.unwrap().items.len(), 0);
+        let filter = DeliveryFilter {
+            kind: Some(Kind::Clicked),
+            ..DeliveryFilter::default()
+        };
+        assert_eq!(
+            ledger
+                .deliveries(&filter, 10, None)
+                .await
+                .unwrap()
+                .items
+                .len(),
+            0
+        );
     }
 }
 
 #[tokio::test]
 async fn several_processes_may_start_and_migrate_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    for url in [format!("sqlite:{}", folder.path().join("ledger.db").display()), postgres().await] {
+    for url in [
+        format!("sqlite:{}", folder.path().join("ledger.db").display()),
+        postgres().await,
+    ] {
         let starts = (0..6).map(|_| Ledger::connect(&url, 2));
         for started in futures_util::future::join_all(starts).await {
             started.unwrap().ping().await.unwrap();

@@ -25,7 +25,12 @@ use crate::{envelope::Envelope, event::Draft, queue::Priority};
 pub use sample::Sample;
 
 /// Every provider, by name in alphabetical order.
-pub const ALL: &[&dyn Provider] = &[&brevo::Brevo, &notifiedby::NotifiedBy, &postmark::Postmark, &sentinmail::SentinMail];
+pub const ALL: &[&dyn Provider] = &[
+    &brevo::Brevo,
+    &notifiedby::NotifiedBy,
+    &postmark::Postmark,
+    &sentinmail::SentinMail,
+];
 
 /// The provider called `name`.
 pub fn find(name: &str) -> Option<&'static dyn Provider> {
@@ -121,6 +126,10 @@ pub struct Refusals {
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self { unauthorized: 401, unavailable: 503, disabled: 404 }
+        Self {
+            unauthorized: 401,
+            unavailable: 503,
+            disabled: 404,
+        }
     }
 }

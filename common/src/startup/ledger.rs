@@ -20,7 +20,10 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
 /// The ledger, with the migrations applied: within a second, or else in the background, tried for ever. Fails only for
 /// a URL that no database could have.
 pub async fn ledger(config: &Config, lifecycle: &Lifecycle) -> Result<Ledger> {
-    let ledger = Ledger::open(config.ledger.url.expose_secret(), config.ledger.max_connections)?;
+    let ledger = Ledger::open(
+        config.ledger.url.expose_secret(),
+        config.ledger.max_connections,
+    )?;
     let (migrating, stopping) = (ledger.clone(), lifecycle.clone());
     let (done, migrated) = oneshot::channel::<()>();
     lifecycle.spawn_work(async move {
@@ -48,7 +51,11 @@ async fn migrate(ledger: &Ledger) {
         // A database that is away for an hour is one line, not a thousand.
         let why = error.to_string();
         if last != why {
-            warn!(store = "ledger", error = why, "cannot connect; trying for ever");
+            warn!(
+                store = "ledger",
+                error = why,
+                "cannot connect; trying for ever"
+            );
             last = why;
         }
     });
@@ -72,7 +79,11 @@ mod tests {
     #[tokio::test]
     async fn a_ledger_that_is_there_is_migrated_before_the_process_goes_on() {
         let (folder, lifecycle) = (tempfile::tempdir().unwrap(), Lifecycle::new());
-        let ledger = ledger_at(&format!("sqlite:{}/ledger.db", folder.path().display()), &lifecycle).await;
+        let ledger = ledger_at(
+            &format!("sqlite:{}/ledger.db", folder.path().display()),
+            &lifecycle,
+        )
+        .await;
         ledger.ping().await.unwrap();
     }
 

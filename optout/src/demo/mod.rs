@@ -23,23 +23,29 @@ const API_KEY: &str = "demo-key-1234";
 /// How long the demo waits for its own targets before it says that something is wrong.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Options {
     /// Show it and end, rather than keep serving
     #[arg(long)]
     once: bool,
 }
 
-pub(crate) fn run(options: &Options) -> ExitCode {
-    let prepared = tempfile::tempdir().context("cannot make a folder").and_then(|folder| {
-        let ports = Ports::free()?;
-        let text = standins::configuration(folder.path(), &ports);
-        let loaded = Loaded::from_text(&text, BTreeMap::new())?;
-        let outlets = worker::outlets(&loaded.config)?;
-        let mistakes: Vec<_> = loaded.mistakes().iter().map(ToString::to_string).collect();
-        anyhow::ensure!(mistakes.is_empty(), "the demo's own configuration is wrong: {}", mistakes.join("; "));
-        Ok((folder, ports, loaded, outlets))
-    });
+pub(crate) fn run(options: Options) -> ExitCode {
+    let prepared = tempfile::tempdir()
+        .context("cannot make a folder")
+        .and_then(|folder| {
+            let ports = Ports::free()?;
+            let text = standins::configuration(folder.path(), ports);
+            let loaded = Loaded::from_text(&text, BTreeMap::new())?;
+            let outlets = worker::outlets(&loaded.config)?;
+            let mistakes: Vec<_> = loaded.mistakes().iter().map(ToString::to_string).collect();
+            anyhow::ensure!(
+                mistakes.is_empty(),
+                "the demo's own configuration is wrong: {}",
+                mistakes.join("; ")
+            );
+            Ok((folder, ports, loaded, outlets))
+        });
     let (folder, ports, loaded, outlets) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -48,24 +54,29 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         }
     };
     let (loaded, ports, config) = (&loaded, &ports, &loaded.config);
-    startup::run(&config.telemetry, Threads::PerCore, Duration::from_secs(5), |process: Process| async move {
-        standins::start(folder.path(), ports, config, &process.lifecycle).await?;
-        serve::start(process.clone(), config, Ok(outlets)).await?;
-        show(loaded, ports).await?;
-        if options.once {
-            process.lifecycle.stop();
-        } else {
-            report::invite(ports);
-        }
-        // The folder lives as long as what is served from it.
-        let lifecycle = process.lifecycle.clone();
-        process.lifecycle.spawn("folder", async move {
-            lifecycle.stopping().await;
-            drop(folder);
+    startup::run(
+        &config.telemetry,
+        Threads::PerCore,
+        Duration::from_secs(5),
+        |process: Process| async move {
+            standins::start(folder.path(), *ports, config, &process.lifecycle).await?;
+            serve::start(process.clone(), config, Ok(outlets)).await?;
+            show(loaded, ports).await?;
+            if options.once {
+                process.lifecycle.stop();
+            } else {
+                report::invite(*ports);
+            }
+            // The folder lives as long as what is served from it.
+            let lifecycle = process.lifecycle.clone();
+            process.lifecycle.spawn("folder", async move {
+                lifecycle.stopping().await;
+                drop(folder);
+                Ok(())
+            });
             Ok(())
-        });
-        Ok(())
-    })
+        },
+    )
 }
 
 /// Sends one sample of each provider, twice, and tells what became of them.
@@ -74,10 +85,12 @@ async fn show(loaded: &Loaded, ports: &Ports) -> anyhow::Result<()> {
     let ledger = startup_ledger(config).await?;
     let door = format!("http://{}", config.ingress.bind);
     let http = client::http()?;
-    report::title(ports);
+    report::title(*ports);
     let mut stories = vec![];
     for source in &config.sources {
-        let Some(sample) = source.provider.samples().first() else { continue };
+        let Some(sample) = source.provider.samples().first() else {
+            continue;
+        };
         stories.push(accept(&http, &door, source, *sample).await?);
     }
     for story in &stories {
@@ -85,7 +98,9 @@ async fn show(loaded: &Loaded, ports: &Ports) -> anyhow::Result<()> {
         report::story(story, &told, config);
     }
     for source in &config.sources {
-        let Some(sample) = source.provider.samples().first() else { continue };
+        let Some(sample) = source.provider.samples().first() else {
+            continue;
+        };
         accept(&http, &door, source, *sample).await?;
     }
     let repeats = report::until_repeats_are_known(&ledger, stories.len(), PATIENCE).await?;
@@ -98,14 +113,32 @@ async fn startup_ledger(config: &common::config::Config) -> anyhow::Result<commo
 }
 
 /// Posts a sample by the door, and begins its story.
-async fn accept(http: &reqwest::Client, door: &str, source: &Source, sample: Sample) -> anyhow::Result<Story> {
+async fn accept(
+    http: &reqwest::Client,
+    door: &str,
+    source: &Source,
+    sample: Sample,
+) -> anyhow::Result<Story> {
     let begun = std::time::Instant::now();
     let answer = send::post(http, door, source, sample).await?;
     let took = begun.elapsed();
-    anyhow::ensure!(answer.status().is_success(), "the door answered {} to {}", answer.status(), source.name);
+    anyhow::ensure!(
+        answer.status().is_success(),
+        "the door answered {} to {}",
+        answer.status(),
+        source.name
+    );
     let body: serde_json::Value = answer.json().await?;
-    let envelope = body["id"].as_str().and_then(|id| id.parse().ok()).context("the answer has no id")?;
-    Ok(Story { provider: source.provider.name(), sample: sample.name, envelope, took })
+    let envelope = body["id"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .context("the answer has no id")?;
+    Ok(Story {
+        provider: source.provider.name(),
+        sample: sample.name,
+        envelope,
+        took,
+    })
 }
 
 /// The demo's ports: the usual ones, or others where those are taken.
@@ -119,11 +152,17 @@ pub(crate) struct Ports {
 
 impl Ports {
     fn free() -> anyhow::Result<Self> {
-        Ok(Self { ingress: free(8080)?, api: free(8081)?, ops: free(9080)?, standins: free(0)? })
+        Ok(Self {
+            ingress: free(8080)?,
+            api: free(8081)?,
+            ops: free(9080)?,
+            standins: free(0)?,
+        })
     }
 }
 
 fn free(wanted: u16) -> anyhow::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", wanted)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
+    let listener = TcpListener::bind(("127.0.0.1", wanted))
+        .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
     Ok(listener.local_addr()?.port())
 }

@@ -30,24 +30,44 @@ pub(super) struct Told {
 
 impl Story {
     /// Waits until every target has been told of its events.
-    pub(super) async fn until_told(&self, ledger: &Ledger, patience: Duration) -> anyhow::Result<Vec<Told>> {
+    pub(super) async fn until_told(
+        &self,
+        ledger: &Ledger,
+        patience: Duration,
+    ) -> anyhow::Result<Vec<Told>> {
         let begun = Instant::now();
         loop {
             let told = self.told(ledger).await?;
-            let finished = |told: &Told| told.deliveries.iter().all(|(row, _)| matches!(row.state, State::Delivered | State::Dead));
+            let finished = |told: &Told| {
+                told.deliveries
+                    .iter()
+                    .all(|(row, _)| matches!(row.state, State::Delivered | State::Dead))
+            };
             if !told.is_empty() && told.iter().all(finished) {
                 return Ok(told);
             }
-            anyhow::ensure!(begun.elapsed() < patience, "not every target was told within {patience:?}");
+            anyhow::ensure!(
+                begun.elapsed() < patience,
+                "not every target was told within {patience:?}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     async fn told(&self, ledger: &Ledger) -> anyhow::Result<Vec<Told>> {
-        let events = ledger.events(&EventFilter::default(), 500, None).await?.items;
+        let events = ledger
+            .events(&EventFilter::default(), 500, None)
+            .await?
+            .items;
         let mut told = vec![];
-        for event in events.into_iter().filter(|event| event.envelope_id == self.envelope) {
-            let filter = DeliveryFilter { event: Some(event.id), ..DeliveryFilter::default() };
+        for event in events
+            .into_iter()
+            .filter(|event| event.envelope_id == self.envelope)
+        {
+            let filter = DeliveryFilter {
+                event: Some(event.id),
+                ..DeliveryFilter::default()
+            };
             let mut deliveries = vec![];
             for row in ledger.deliveries(&filter, 100, None).await?.items {
                 let attempts = ledger.attempts(row.id).await?;
@@ -59,28 +79,52 @@ impl Story {
     }
 }
 
-pub(super) fn title(ports: &Ports) {
+pub(super) fn title(ports: Ports) {
     println!();
     println!("  Optout demo: ingress, worker and api in this process, on embedded stores.");
-    println!("  One sample of each provider is posted to http://127.0.0.1:{}/webhooks/…", ports.ingress);
+    println!(
+        "  One sample of each provider is posted to http://127.0.0.1:{}/webhooks/…",
+        ports.ingress
+    );
     println!();
 }
 
 pub(super) fn story(story: &Story, told: &[Told], config: &Config) {
     for Told { event, deliveries } in told {
-        let contact = event.contact.as_ref().map_or_else(|| "nobody".to_owned(), |contact| contact.address.clone());
+        let contact = event
+            .contact
+            .as_ref()
+            .map_or_else(|| "nobody".to_owned(), |contact| contact.address.clone());
         let kind = match event.bounce_class {
             Some(class) => format!("{} ({class})", event.kind),
             None => event.kind.to_string(),
         };
-        println!("  {:<11} {kind} · {contact} · scope {} · answered 200 in {}", story.provider, event.scope, millis(story.took));
+        println!(
+            "  {:<11} {kind} · {contact} · scope {} · answered 200 in {}",
+            story.provider,
+            event.scope,
+            millis(story.took)
+        );
         for target in &config.targets {
             let found = deliveries.iter().find(|(row, _)| row.target == target.name);
-            let Some((row, attempts)) = found else { continue };
-            let mark = if row.state == State::Delivered { "✓" } else { "✗" };
-            let after = row.delivered_at.and_then(|at| Duration::try_from(at.duration_since(event.received_at)).ok());
+            let Some((row, attempts)) = found else {
+                continue;
+            };
+            let mark = if row.state == State::Delivered {
+                "✓"
+            } else {
+                "✗"
+            };
+            let after = row
+                .delivered_at
+                .and_then(|at| Duration::try_from(at.duration_since(event.received_at)).ok());
             let after = after.map_or_else(|| "never".to_owned(), millis);
-            println!("      {mark} {:<8} {:<9} {:<34} {after:>9} after acceptance", target.name, target.kind, what(attempts));
+            println!(
+                "      {mark} {:<8} {:<9} {:<34} {after:>9} after acceptance",
+                target.name,
+                target.kind,
+                what(attempts)
+            );
         }
         println!();
     }
@@ -91,9 +135,22 @@ pub(super) fn story(story: &Story, told: &[Told], config: &Config) {
 
 /// The last attempt in a few words.
 fn what(attempts: &[Attempt]) -> String {
-    let Some(last) = attempts.last() else { return String::new() };
-    let said = last.error.as_ref().or(last.answer.as_ref()).map(String::as_str).unwrap_or_default();
-    let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(28).collect();
+    let Some(last) = attempts.last() else {
+        return String::new();
+    };
+    let said = last
+        .error
+        .as_ref()
+        .or(last.answer.as_ref())
+        .map(String::as_str)
+        .unwrap_or_default();
+    let said: String = said
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(28)
+        .collect();
     match last.status {
         Some(status) => format!("{status} {said}"),
         None => said,
@@ -101,25 +158,44 @@ fn what(attempts: &[Attempt]) -> String {
 }
 
 /// Waits until the second round of samples has been recorded as what it is.
-pub(super) async fn until_repeats_are_known(ledger: &Ledger, repeats: usize, patience: Duration) -> anyhow::Result<i64> {
+pub(super) async fn until_repeats_are_known(
+    ledger: &Ledger,
+    repeats: usize,
+    patience: Duration,
+) -> anyhow::Result<i64> {
     let begun = Instant::now();
     loop {
         let (envelopes, duplicates) = ledger.receipts().await?;
         if usize::try_from(envelopes).is_ok_and(|envelopes| envelopes >= repeats * 2) {
             return Ok(duplicates);
         }
-        anyhow::ensure!(begun.elapsed() < patience, "the repeats were not recorded within {patience:?}");
+        anyhow::ensure!(
+            begun.elapsed() < patience,
+            "the repeats were not recorded within {patience:?}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-pub(super) async fn repeats(duplicates: i64, stories: &[Story], ledger: &Ledger) -> anyhow::Result<()> {
-    println!("  All of them were posted a second time: {duplicates} duplicates known, no target told twice.");
+pub(super) async fn repeats(
+    duplicates: i64,
+    stories: &[Story],
+    ledger: &Ledger,
+) -> anyhow::Result<()> {
+    println!(
+        "  All of them were posted a second time: {duplicates} duplicates known, no target told twice."
+    );
     for story in stories {
         for told in story.told(ledger).await? {
-            let Some(contact) = &told.event.contact else { continue };
+            let Some(contact) = &told.event.contact else {
+                continue;
+            };
             let standing = ledger.check(contact, None).await?;
-            let answer = if standing.is_empty() { "may be mailed" } else { "unsubscribed" };
+            let answer = if standing.is_empty() {
+                "may be mailed"
+            } else {
+                "unsubscribed"
+            };
             println!("      check {:<32} {answer}", contact.address);
         }
     }
@@ -127,15 +203,25 @@ pub(super) async fn repeats(duplicates: i64, stories: &[Story], ledger: &Ledger)
     Ok(())
 }
 
-pub(super) fn invite(ports: &Ports) {
-    let Ports { ingress, api, ops, .. } = ports;
+pub(super) fn invite(ports: Ports) {
+    let Ports {
+        ingress, api, ops, ..
+    } = ports;
     println!("  It keeps serving. Try:");
-    println!("      curl 'http://127.0.0.1:{api}/api/v1/check?email=user@example.com' -H 'X-API-Key: {API_KEY}'");
+    println!(
+        "      curl 'http://127.0.0.1:{api}/api/v1/check?email=user@example.com' -H 'X-API-Key: {API_KEY}'"
+    );
     println!("      curl 'http://127.0.0.1:{api}/api/v1/events' -H 'X-API-Key: {API_KEY}'");
-    println!("      curl -u optout:demo-password http://127.0.0.1:{ingress}/webhooks/notifiedby-demo \\");
-    println!("           -d '{{\"event\":\"unsubscribed\",\"email\":\"you@example.com\",\"timestamp\":\"2026-01-01T00:00:00Z\"}}'");
+    println!(
+        "      curl -u optout:demo-password http://127.0.0.1:{ingress}/webhooks/notifiedby-demo \\"
+    );
+    println!(
+        "           -d '{{\"event\":\"unsubscribed\",\"email\":\"you@example.com\",\"timestamp\":\"2026-01-01T00:00:00Z\"}}'"
+    );
     println!("      curl http://127.0.0.1:{ops}/metrics");
-    println!("  The api, and once it is built the dashboard, are at http://127.0.0.1:{api}/ (key: {API_KEY}). Ctrl-C ends it.");
+    println!(
+        "  The api, and once it is built the dashboard, are at http://127.0.0.1:{api}/ (key: {API_KEY}). Ctrl-C ends it."
+    );
     println!();
 }
 

@@ -16,10 +16,11 @@ use common::{
     config::Config,
     http::{self, Limits},
     lifecycle::Lifecycle,
+    providers::{self, Provider},
 };
 use serde_json::{Value, json};
-use uuid::Uuid;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use uuid::Uuid;
 
 use super::{API_KEY, Ports};
 
@@ -27,10 +28,16 @@ use super::{API_KEY, Ports};
 const SECRET: &str = "whsec_ZGVtby1zZWNyZXQtb2Ytb3B0b3V0LTEyMzQ1Njc4";
 
 /// The demo's configuration, as a user would write it.
-pub(super) fn configuration(folder: &Path, ports: &Ports) -> String {
-    let Ports { ingress, api, ops, standins } = ports;
+pub(super) fn configuration(folder: &Path, ports: Ports) -> String {
+    services(folder, ports) + &targets(folder, ports) + &sources()
+}
+
+fn services(folder: &Path, ports: Ports) -> String {
+    let Ports {
+        ingress, api, ops, ..
+    } = ports;
     let folder = folder.display();
-    let mut text = format!(
+    format!(
         r#"
         [ingress]
         bind = "127.0.0.1:{ingress}"
@@ -48,6 +55,14 @@ pub(super) fn configuration(folder: &Path, ports: &Ports) -> String {
         allow_networks = ["127.0.0.0/8"]
         [telemetry]
         log = "warn"
+        "#
+    )
+}
+
+fn targets(folder: &Path, ports: Ports) -> String {
+    let (folder, standins) = (folder.display(), ports.standins);
+    format!(
+        r#"
         [[targets]]
         name = "users"
         kind = "database"
@@ -83,23 +98,32 @@ pub(super) fn configuration(folder: &Path, ports: &Ports) -> String {
         events = ["*"]
         path = "{folder}/events.jsonl"
         "#
-    );
-    for provider in common::providers::ALL {
+    )
+}
+
+/// One source of each provider.
+fn sources() -> String {
+    let source = |provider: &&dyn Provider| {
         let name = provider.name();
-        text.push_str(&format!(
+        format!(
             r#"
             [[sources]]
             name = "{name}-demo"
             provider = "{name}"
             auth = {{ kind = "basic", username = "optout", password = "demo-password" }}
             "#
-        ));
-    }
-    text
+        )
+    };
+    providers::ALL.iter().map(source).collect()
 }
 
 /// Starts the stand-ins and fills the user database.
-pub(super) async fn start(folder: &Path, ports: &Ports, config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<()> {
+pub(super) async fn start(
+    folder: &Path,
+    ports: Ports,
+    config: &Config,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<()> {
     users(folder, config).await?;
     let listener = http::bind(SocketAddr::from(([127, 0, 0, 1], ports.standins))).await?;
     let serve = http::serve(listener, router(), Limits::default(), lifecycle.clone());
@@ -109,17 +133,22 @@ pub(super) async fn start(folder: &Path, ports: &Ports, config: &Config, lifecyc
 
 /// A user database in which everybody that the samples speak of has opted in.
 async fn users(folder: &Path, config: &Config) -> anyhow::Result<()> {
-    let options = SqliteConnectOptions::new().filename(folder.join("users.db")).create_if_missing(true);
+    let options = SqliteConnectOptions::new()
+        .filename(folder.join("users.db"))
+        .create_if_missing(true);
     let mut users = SqliteConnection::connect_with(&options).await?;
     sqlx::raw_sql("CREATE TABLE users (email TEXT PRIMARY KEY, email_opt_in INTEGER NOT NULL DEFAULT 1, opted_out_at TEXT)")
         .execute(&mut users)
         .await?;
     for source in &config.sources {
-        let Some(sample) = source.provider.samples().first() else { continue };
+        let Some(sample) = source.provider.samples().first() else {
+            continue;
+        };
         let envelope = sample.envelope(Uuid::nil(), &source.name, &[]);
         for draft in source.provider.parse(&envelope)?.into_iter().flatten() {
             if let Some(contact) = draft.contact {
-                let insert = sqlx::query("INSERT OR IGNORE INTO users (email) VALUES ($1)").bind(contact.address);
+                let insert = sqlx::query("INSERT OR IGNORE INTO users (email) VALUES ($1)")
+                    .bind(contact.address);
                 insert.execute(&mut users).await?;
             }
         }
@@ -138,7 +167,11 @@ fn router() -> Router {
 /// Takes only what is signed, as a receiver should.
 async fn hook(headers: HeaderMap) -> StatusCode {
     let signed = headers.contains_key("webhook-signature") && headers.contains_key("webhook-id");
-    if signed { StatusCode::NO_CONTENT } else { StatusCode::UNAUTHORIZED }
+    if signed {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::UNAUTHORIZED
+    }
 }
 
 async fn no_tickets() -> Json<Value> {
@@ -148,5 +181,8 @@ async fn no_tickets() -> Json<Value> {
 async fn ticket() -> (StatusCode, Json<Value>) {
     static TICKETS: AtomicU64 = AtomicU64::new(1);
     let id = TICKETS.fetch_add(1, Ordering::Relaxed);
-    (StatusCode::CREATED, Json(json!({ "ticket": { "id": id, "status": "new" } })))
+    (
+        StatusCode::CREATED,
+        Json(json!({ "ticket": { "id": id, "status": "new" } })),
+    )
 }
