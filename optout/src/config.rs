@@ -18,7 +18,7 @@ pub(crate) enum Command {
 pub(crate) fn run(path: Option<&Path>, command: Command) -> ExitCode {
     let mut targets = Ok(vec![]);
     let loaded = match startup::load(path, |loaded: &Loaded| {
-        targets = worker::outlets(&loaded.config)
+        targets = worker::outlets(&loaded.config);
     }) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,

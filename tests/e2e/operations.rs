@@ -7,6 +7,24 @@ use tests::{Process, Receiver, Stores, http, until};
 
 use crate::{BOTH, configuration, unsubscribed};
 
+/// What is to be measured, by name.
+const METRICS: [&str; 14] = [
+    "optout_ingress_accepted_total",
+    "optout_ingress_refused_total",
+    "optout_ingress_publish_seconds",
+    "optout_queue_oldest_age_seconds",
+    "optout_queue_ready",
+    "optout_events_total",
+    "optout_events_duplicate_total",
+    "optout_events_malformed_total",
+    "optout_attempts_total",
+    "optout_accepted_to_applied_seconds",
+    "optout_accepted_to_delivered_seconds",
+    "optout_breaker_state",
+    "optout_quarantine_held",
+    "optout_deliveries_dead",
+];
+
 async fn json(url: &str) -> Value {
     http().get(url).send().await.unwrap().json().await.unwrap()
 }
@@ -45,22 +63,6 @@ async fn every_loop_and_dependency_is_named_and_every_promise_has_a_metric() {
         for name in ["queue", "claims", "ledger"] {
             assert_eq!(ready["dependencies"][name], "ok", "{ready}");
         }
-        let wanted = [
-            "optout_ingress_accepted_total",
-            "optout_ingress_refused_total",
-            "optout_ingress_publish_seconds",
-            "optout_queue_oldest_age_seconds",
-            "optout_queue_ready",
-            "optout_events_total",
-            "optout_events_duplicate_total",
-            "optout_events_malformed_total",
-            "optout_attempts_total",
-            "optout_accepted_to_applied_seconds",
-            "optout_accepted_to_delivered_seconds",
-            "optout_breaker_state",
-            "optout_quarantine_held",
-            "optout_deliveries_dead",
-        ];
         let metrics = until("every metric is there", async || {
             let text = http()
                 .get(format!("{}/metrics", optout.ops))
@@ -70,7 +72,7 @@ async fn every_loop_and_dependency_is_named_and_every_promise_has_a_metric() {
                 .text()
                 .await
                 .ok()?;
-            wanted
+            METRICS
                 .iter()
                 .all(|name| text.contains(name))
                 .then_some(text)

@@ -12,7 +12,7 @@ pub use receiver::{Heard, Receiver};
 pub use stores::{Kind, Stores};
 
 /// Nothing that a test waits for takes this long unless it never comes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `found` gives something, and gives that. Fails with `what` after [`PATIENCE`].
 pub async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {

@@ -255,15 +255,9 @@ async fn attempt(
         .iter()
         .map(|in_hand| in_hand.delivery.clone())
         .collect();
-    let mut answers = match tokio::time::timeout(
-        outlet.timeout + GRACE,
-        outlet.target.deliver(&deliveries),
-    )
-    .await
-    {
-        Ok(answers) => answers,
-        Err(_) => vec![],
-    };
+    let told = outlet.target.deliver(&deliveries);
+    let answers = tokio::time::timeout(outlet.timeout + GRACE, told).await;
+    let mut answers = answers.unwrap_or_default();
     fault::point("deliver.sent");
     let late = || Answer::retry(format!("no answer within {:?}", outlet.timeout));
     answers.resize_with(call.len(), late);

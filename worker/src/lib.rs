@@ -37,13 +37,16 @@ use common::{
 };
 use tokio::sync::{
     SetOnce,
-    mpsc::{UnboundedReceiver, unbounded_channel},
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 use uuid::Uuid;
 
 pub use outlet::{Outlet, outlets};
 
-use crate::{patience::until_done, stage::Item};
+use crate::{patience::until_done, recorder::Verdict, stage::Item};
+
+/// Parked messages in hand; there are few, and no hurry.
+const POISON_PREFETCH: u16 = 8;
 
 /// What all loops of one worker share.
 pub struct App {
@@ -125,77 +128,56 @@ impl App {
 pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
     lifecycle.spawn_work(prepare(Arc::clone(app), lifecycle.clone()));
     for priority in Priority::ALL {
-        let items = take(app, QueueName::Inbound(*priority), app.prefetch, lifecycle);
+        let items = take(app, &QueueName::Inbound(*priority), app.prefetch, lifecycle);
         let run = route::run(Arc::clone(app), *priority, items, lifecycle.clone());
         lifecycle.spawn(format!("route {priority}"), run);
     }
     let (recorder, verdicts) = unbounded_channel();
-    lifecycle.spawn(
-        "record",
-        recorder::run(Arc::clone(app), verdicts, lifecycle.clone()),
-    );
     for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
-        let feed = |feed| {
-            take(
-                app,
-                QueueName::Target(outlet.name.clone(), feed),
-                outlet.prefetch(),
-                lifecycle,
-            )
-        };
-        let feeds = deliver::Feeds {
-            urgent: feed(Feed::Urgent),
-            retried: feed(Feed::Retried),
-            bulk: feed(Feed::Bulk),
-        };
-        let run = deliver::run(
-            Arc::clone(app),
-            Arc::clone(outlet),
-            feeds,
-            recorder.clone(),
-            lifecycle.clone(),
-        );
-        lifecycle.spawn(format!("deliver {}", outlet.name), run);
+        spawn_deliver(app, outlet, recorder.clone(), lifecycle);
     }
-    let poisoned = take(app, QueueName::Poison, 8, lifecycle);
-    lifecycle.spawn(
-        "poison",
-        poison::run(Arc::clone(app), poisoned, lifecycle.clone()),
-    );
-    lifecycle.spawn(
-        "sweep",
-        prepared(
-            app,
-            lifecycle,
-            sweep::run(Arc::clone(app), lifecycle.clone()),
-        ),
-    );
-    lifecycle.spawn(
-        "gauges",
-        prepared(
-            app,
-            lifecycle,
-            sweep::gauges(Arc::clone(app), lifecycle.clone()),
-        ),
-    );
+    let record = recorder::run(Arc::clone(app), verdicts, lifecycle.clone());
+    lifecycle.spawn("record", record);
+    let poisoned = take(app, &QueueName::Poison, POISON_PREFETCH, lifecycle);
+    let poison = poison::run(Arc::clone(app), poisoned, lifecycle.clone());
+    lifecycle.spawn("poison", poison);
+    let sweep = sweep::run(Arc::clone(app), lifecycle.clone());
+    lifecycle.spawn("sweep", prepared(app, lifecycle, sweep));
+    let gauges = sweep::gauges(Arc::clone(app), lifecycle.clone());
+    lifecycle.spawn("gauges", prepared(app, lifecycle, gauges));
+}
+
+fn spawn_deliver(
+    app: &Arc<App>,
+    outlet: &Arc<Outlet>,
+    recorder: UnboundedSender<Verdict>,
+    lifecycle: &Lifecycle,
+) {
+    let feed = |feed| {
+        let name = QueueName::Target(outlet.name.clone(), feed);
+        take(app, &name, outlet.prefetch(), lifecycle)
+    };
+    let feeds = deliver::Feeds {
+        urgent: feed(Feed::Urgent),
+        retried: feed(Feed::Retried),
+        bulk: feed(Feed::Bulk),
+    };
+    let (app, target) = (Arc::clone(app), Arc::clone(outlet));
+    let run = deliver::run(app, target, feeds, recorder, lifecycle.clone());
+    lifecycle.spawn(format!("deliver {}", outlet.name), run);
 }
 
 /// Starts the loop that takes from one queue.
 fn take(
     app: &Arc<App>,
-    name: QueueName,
+    name: &QueueName,
     prefetch: u16,
     lifecycle: &Lifecycle,
 ) -> UnboundedReceiver<Item> {
     // Bounded by the prefetch: no more is in hand at a time.
     let (to, items) = unbounded_channel();
-    let run = stage::run(
-        Arc::clone(&app.queue),
-        name.clone(),
-        prefetch,
-        lifecycle.clone(),
-        to,
-    );
+    let (queue, stopping) = (Arc::clone(&app.queue), lifecycle.clone());
+    let run = stage::run(queue, name.clone(), prefetch, stopping, to);
     lifecycle.spawn(format!("take {name}"), prepared(app, lifecycle, run));
     items
 }
@@ -210,7 +192,7 @@ fn prepared(
     async move {
         tokio::select! {
             () = lifecycle.stopping() => return Ok(()),
-            _ = app.prepared.wait() => {}
+            () = app.prepared.wait() => {}
         }
         run.await
     }

@@ -113,7 +113,7 @@ fn parse<'a>(app: &App, envelope: &'a Envelope) -> Parsed<'a> {
     for (index, element) in elements.into_iter().enumerate() {
         match element {
             Ok(draft) => {
-                events.push(draft.into_event(envelope, provider, source.undetermined_bounce))
+                events.push(draft.into_event(envelope, provider, source.undetermined_bounce));
             }
             Err(malformed) => unreadable.push(Unreadable {
                 element: Some(index),
@@ -208,7 +208,7 @@ fn entry<'a>(
         match claims.next() {
             Some(Claim::Settled) => duplicates += 1,
             Some(Claim::Owned | Claim::Contested) | None => {
-                events.push((event, app.told_of(event.kind)))
+                events.push((event, app.told_of(event.kind)));
             }
         }
     }

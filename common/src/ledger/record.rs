@@ -377,7 +377,7 @@ fn fold<'a>(events: impl Iterator<Item = &'a Event>) -> BTreeMap<Place<'a>, Set<
                 .entry(place)
                 .and_modify(|best| {
                     if set.rank() > best.rank() {
-                        *best = set
+                        *best = set;
                     }
                 })
                 .or_insert(set);
