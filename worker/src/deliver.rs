@@ -28,11 +28,11 @@ use tokio::{
     },
     time::Instant,
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     App, Outlet,
-    breaker::Admission,
+    breaker::{Admission, Level},
     patience::until_done,
     recorder::{Next, Verdict},
     stage::Item,
@@ -271,13 +271,24 @@ async fn attempt(
 
 /// A target that answers, even with a refusal, is well; one that fails counts towards its breaker.
 fn judge(outlet: &Outlet, answers: &[Answer]) {
-    if answers
-        .iter()
-        .any(|answer| matches!(answer.outcome, Outcome::Done | Outcome::Dead { .. }))
-    {
+    let before = outlet.breaker.level();
+    let well = |answer: &Answer| matches!(answer.outcome, Outcome::Done | Outcome::Dead { .. });
+    if answers.iter().any(well) {
         outlet.breaker.succeeded();
     } else {
         outlet.breaker.failed(Instant::now());
+    }
+    match (before, outlet.breaker.level()) {
+        (Level::Closed, Level::Open) => {
+            warn!(
+                target_name = outlet.name,
+                "a target keeps failing; it is left alone for a while"
+            );
+        }
+        (Level::Open | Level::HalfOpen, Level::Closed) => {
+            info!(target_name = outlet.name, "a target works again");
+        }
+        _ => {}
     }
 }
 
