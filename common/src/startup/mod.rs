@@ -2,7 +2,7 @@
 //!
 //! 1. [`load`] reads the configuration, or says all that is wrong with it and gives the exit code 64;
 //! 2. [`run`] sets up logs, metrics, TLS and the runtime, lets the binary start its loops, and waits for the end;
-//! 3. inside of it, [`queue`], [`claims`] and [`ledger`] give the stores, away or not, and [`Process::watch`] opens the operations
+//! 3. inside of it, [`queue()`], [`claims()`] and [`ledger()`] give the stores, away or not, and [`Process::watch`] opens the operations
 //!    listener.
 
 mod ledger;

@@ -220,7 +220,7 @@ pub(super) fn invite(ports: Ports) {
     );
     println!("      curl http://127.0.0.1:{ops}/metrics");
     println!(
-        "  The api, and once it is built the dashboard, are at http://127.0.0.1:{api}/ (key: {API_KEY}). Ctrl-C ends it."
+        "  The api is at http://127.0.0.1:{api}/ (key: {API_KEY}). Ctrl-C ends it."
     );
     println!();
 }
