@@ -25,14 +25,14 @@ use metrics::{counter, histogram};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{debug, error, warn};
 
-use crate::{App, patience::until_done, stage::Item};
+use crate::{
+    App,
+    patience::until_done,
+    stage::{Item, SUSPECT},
+};
 
 /// Messages that are routed together: one round trip to each store for all of them.
 const BATCH: usize = 64;
-
-/// A message with several envelopes that was handed out this often is split, so that one envelope that kills its worker
-/// takes no other along.
-const SPLIT_AFTER: u32 = 3;
 
 /// Routes what comes, until the stage that feeds it ends.
 pub(crate) async fn run(
@@ -58,7 +58,8 @@ async fn route(app: &App, priority: Priority, items: &[Item], lifecycle: &Lifecy
     let mut envelopes = vec![];
     for item in items {
         match envelope::decode(item.body().clone()) {
-            Ok(found) if found.len() > 1 && item.message.deliveries >= SPLIT_AFTER => {
+            // One envelope that kills its worker is to take no other along.
+            Ok(found) if found.len() > 1 && item.message.deliveries >= SUSPECT => {
                 split(app, priority, &found, lifecycle).await?;
             }
             Ok(found) => envelopes.extend(found),
