@@ -8,9 +8,12 @@
 
 mod deliveries;
 mod events;
+mod leases;
 mod page;
 mod quarantine;
 mod record;
+mod redrive;
+mod registers;
 mod suppressions;
 
 #[cfg(test)]
@@ -26,8 +29,9 @@ use sqlx::{
     query::Query,
 };
 
-pub use deliveries::{DeliveryFilter, DeliveryRow, Finished, Leave};
+pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use events::{EventFilter, StoredEnvelope};
+pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
 pub use record::{Entry, Recorded, Unreadable};

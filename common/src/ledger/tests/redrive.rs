@@ -1,0 +1,50 @@
+//! What is told again: by hand, or found by the sweep.
+
+use super::*;
+
+#[tokio::test]
+async fn a_dead_delivery_starts_again_with_a_full_schedule() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let (event, id) = one_delivery(ledger).await;
+        ledger
+            .finish(&[finished(id, 1, State::Dead, None)])
+            .await
+            .unwrap();
+        assert_eq!(ledger.dead().await.unwrap(), [("slack".to_owned(), 1)]);
+        let delivery = ledger.restart(id).await.unwrap().unwrap();
+        assert_eq!((delivery.id, delivery.event), (id, event));
+        let leave = ledger.take(&[id], Uuid::now_v7(), LEASE).await.unwrap();
+        assert_eq!(
+            leave,
+            [Leave::Granted {
+                attempt: 1,
+                ever: 2
+            }]
+        );
+        assert_eq!(ledger.restart(Uuid::now_v7()).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn what_is_parked_or_lost_is_found_once() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let envelope = envelope();
+        let event = event(&envelope, Kind::Unsubscribed, "1", 0);
+        let mut parked = entry(&envelope, std::slice::from_ref(&event), &["slack"]);
+        parked.events[0].1[0].1 = State::Parked;
+        ledger.record(&[parked]).await.unwrap();
+        let long_ago = clock::now() - Duration::from_hours(1);
+        assert_eq!(ledger.stuck("slack", long_ago, 10).await.unwrap().len(), 1);
+        assert_eq!(
+            ledger.stuck("slack", long_ago, 10).await.unwrap().len(),
+            0,
+            "it moves now"
+        );
+        let soon = clock::now() + Duration::from_secs(1);
+        assert_eq!(
+            ledger.stuck("slack", soon, 10).await.unwrap()[0].event,
+            event,
+            "its message was lost"
+        );
+    }
+}
