@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::{Row, any::AnyRow};
 use uuid::Uuid;
 
-use super::{Ledger, Result, micros, parsed, rows, timestamp};
+use super::{Ledger, Result, in_order, micros, parsed, rows, timestamp};
 use crate::{
     clock,
     delivery::{Attempt, State},
@@ -50,7 +50,7 @@ impl Ledger {
         let now = clock::now();
         let until = micros(now.saturating_add(lease).unwrap_or(now));
         let mut ids: Vec<_> = deliveries.iter().map(|id| json!({ "id": id })).collect();
-        ids.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+        in_order(&mut ids);
         let ids = rows(&ids);
         let text = "
             UPDATE deliveries SET lease_owner = $2, lease_until = $3, moved_at = $4
@@ -109,7 +109,7 @@ impl Ledger {
             .iter()
             .map(|finished| finished_row(finished, now))
             .collect();
-        values.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+        in_order(&mut values);
         let values = rows(&values);
         let mut transaction = self.begin().await?;
         let text = "

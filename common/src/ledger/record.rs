@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{Any, Row, Transaction};
 use uuid::Uuid;
 
-use super::{Ledger, Result, micros, parsed, rows};
+use super::{Ledger, Result, in_order, micros, parsed, rows};
 use crate::{
     clock,
     delivery::{Delivery, State},
@@ -63,7 +63,7 @@ impl Ledger {
         .await?;
         self.insert_deliveries(&mut transaction, told(entries, &recorded))
             .await?;
-        self.insert_quarantine(&mut transaction, entries).await?;
+        self.hold(&mut transaction, entries).await?;
         self.insert_envelopes(&mut transaction, entries, &recorded)
             .await?;
         transaction.commit().await?;
@@ -97,8 +97,7 @@ impl Ledger {
         if values.is_empty() {
             return Ok(());
         }
-        // One order for all workers, so that two that insert the same rows do not wait for each other in a ring.
-        values.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+        in_order(&mut values);
         let text = "
             INSERT INTO events (id, envelope_id, source, provider, kind, bounce_class, channel, contact, contact_raw,
                 scope, occurred_at, received_at, recorded_at, time_assumed, reason, origin, effect, provider_event,
@@ -207,7 +206,7 @@ impl Ledger {
         if values.is_empty() {
             return Ok(());
         }
-        values.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+        in_order(&mut values);
         let text = "
             INSERT INTO deliveries (id, event_id, target, kind, state, attempts, attempts_ever, created_at, moved_at)
             SELECT rows.value->>'id', rows.value->>'event_id', rows.value->>'target', rows.value->>'kind',
@@ -221,24 +220,6 @@ impl Ledger {
         Ok(())
     }
 
-    async fn insert_quarantine(
-        &self,
-        transaction: &mut Transaction<'_, Any>,
-        entries: &[Entry<'_>],
-    ) -> Result<()> {
-        let now = micros(clock::now());
-        let values: Vec<_> = entries
-            .iter()
-            .flat_map(|entry| {
-                entry
-                    .unreadable
-                    .iter()
-                    .map(|unreadable| super::quarantine::row(entry.envelope, unreadable, now))
-            })
-            .collect();
-        self.hold(transaction, &values).await
-    }
-
     async fn insert_envelopes(
         &self,
         transaction: &mut Transaction<'_, Any>,
@@ -246,7 +227,7 @@ impl Ledger {
         recorded: &[Recorded],
     ) -> Result<()> {
         let mut recorded = recorded.iter();
-        let values: Vec<_> = entries
+        let mut values: Vec<_> = entries
             .iter()
             .map(|entry| {
                 let repeated = recorded
@@ -256,6 +237,7 @@ impl Ledger {
                 envelope_row(entry, entry.duplicates + repeated.count())
             })
             .collect();
+        in_order(&mut values);
         let text = "
             INSERT INTO envelopes (id, source, provider, received_at, content_type, headers, body, events, duplicates, malformed)
             SELECT rows.value->>'id', rows.value->>'source', rows.value->>'provider',

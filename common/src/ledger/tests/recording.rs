@@ -79,3 +79,36 @@ async fn another_envelope_with_the_same_event_is_a_duplicate_and_a_different_con
         );
     }
 }
+
+#[tokio::test]
+async fn an_envelope_twice_in_one_batch_is_held_once() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let envelope = envelope();
+        let unreadable = || Entry {
+            unreadable: vec![Unreadable {
+                element: None,
+                reason: "not JSON".to_owned(),
+            }],
+            ..entry(&envelope, &[], &[])
+        };
+        ledger.record(&[unreadable(), unreadable()]).await.unwrap();
+        assert_eq!(ledger.held().await.unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_postgresql_has_no_room_for_is_refused_and_not_tried_for_ever() {
+    let [_, Fresh { ledger, .. }] = &fresh().await;
+    let envelope = envelope();
+    let mut event = event(&envelope, Kind::Unsubscribed, "1", 0);
+    // Too long for an index, and not to be compressed.
+    event.scope = (0..400)
+        .map(|n: u32| {
+            crate::event::derived_id("test", &n.to_string(), [])
+                .simple()
+                .to_string()
+        })
+        .collect();
+    let refused = ledger.record(&[entry(&envelope, &[event], &[])]).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+}
