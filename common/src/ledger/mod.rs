@@ -88,7 +88,9 @@ impl From<sqlx::Error> for Error {
         // PostgreSQL: data exceptions, integrity violations, and what is too large for an index, a row or a parameter.
         // SQLite: too big, constraint, mismatch.
         let refused = code.is_some_and(|code| match code.len() {
-            5 => ["22", "23", "54"].contains(&&code[..2]),
+            5 => ["22", "23", "54"]
+                .iter()
+                .any(|class| code.starts_with(class)),
             _ => matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(18..=20)),
         });
         if refused {

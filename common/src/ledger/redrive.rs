@@ -44,11 +44,14 @@ impl Ledger {
         limit: i64,
     ) -> Result<Vec<Delivery>> {
         let now = micros(clock::now());
+        // The condition outside is for PostgreSQL, which looks at it again once another sweeper lets go of the row; that
+        // nothing is delivered among these is said for SQLite, which then uses the index.
         let text = "
             UPDATE deliveries SET moved_at = $3, state = CASE WHEN state = 'parked' THEN 'pending' ELSE state END
-            WHERE id IN (
+            WHERE (state = 'parked' OR moved_at < $2) AND id IN (
                 SELECT id FROM deliveries
-                WHERE target = $1 AND (state = 'parked' OR (state IN ('pending', 'retrying') AND moved_at < $2))
+                WHERE target = $1 AND state <> 'delivered'
+                    AND (state = 'parked' OR (state IN ('pending', 'retrying') AND moved_at < $2))
                     AND (next_attempt_at IS NULL OR next_attempt_at < $2)
                     AND (lease_until IS NULL OR lease_until < $2)
                 ORDER BY moved_at LIMIT $4

@@ -48,3 +48,21 @@ async fn what_is_parked_or_lost_is_found_once() {
         );
     }
 }
+
+#[tokio::test]
+async fn sweepers_at_the_same_time_find_each_delivery_once() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let envelope = envelope();
+        let events: Vec<_> = (0..400)
+            .map(|n| event(&envelope, Kind::Opened, &n.to_string(), n))
+            .collect();
+        ledger
+            .record(&[entry(&envelope, &events, &["slack"])])
+            .await
+            .unwrap();
+        let now = clock::now();
+        let sweeps = (0..4).map(|_| ledger.stuck("slack", now, 1000));
+        let found = futures_util::future::try_join_all(sweeps).await.unwrap();
+        assert_eq!(found.iter().map(Vec::len).sum::<usize>(), 400);
+    }
+}
