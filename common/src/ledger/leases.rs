@@ -102,8 +102,11 @@ impl Ledger {
         Ok(deliveries.iter().map(&mut granted).collect())
     }
 
-    /// Records what came of attempts, and ends their leases. What was delivered stays delivered.
-    pub async fn finish(&self, finished: &[Finished]) -> Result<()> {
+    /// Records what came of attempts that `owner` made, and ends their leases. What was delivered stays delivered.
+    ///
+    /// An outcome decides only while the lease is `owner`'s: if the delivery was begun again by hand meanwhile, or is in
+    /// another's hands, the attempt is noted and nothing else, unless it delivered.
+    pub async fn finish(&self, finished: &[Finished], owner: Uuid) -> Result<()> {
         let now = micros(clock::now());
         let mut values: Vec<_> = finished
             .iter()
@@ -123,35 +126,28 @@ impl Ledger {
             .bind(values.clone())
             .execute(&mut *transaction)
             .await?;
-        let text = "
-            UPDATE deliveries SET state = rows.value->>'state', attempts = attempts + 1,
-                attempts_ever = CAST(rows.value->>'number' AS BIGINT),
-                next_attempt_at = CAST(rows.value->>'next_attempt_at' AS BIGINT), lease_owner = NULL, lease_until = NULL,
+        let decides = "lease_owner = $2 OR rows.value->>'state' = 'delivered'";
+        let text = format!(
+            "UPDATE deliveries SET attempts_ever = CAST(rows.value->>'number' AS BIGINT),
                 last_status = CAST(rows.value->>'status' AS BIGINT), last_error = rows.value->>'error',
                 moved_at = CAST(rows.value->>'now' AS BIGINT),
-                delivered_at = CAST(rows.value->>'delivered_at' AS BIGINT)
-            FROM {rows}
+                delivered_at = CAST(rows.value->>'delivered_at' AS BIGINT),
+                state = CASE WHEN {decides} THEN rows.value->>'state' ELSE state END,
+                attempts = CASE WHEN {decides} THEN attempts + 1 ELSE attempts END,
+                next_attempt_at = CASE WHEN {decides} THEN CAST(rows.value->>'next_attempt_at' AS BIGINT)
+                    ELSE next_attempt_at END,
+                lease_until = CASE WHEN lease_owner <> $2 THEN lease_until END,
+                lease_owner = CASE WHEN lease_owner <> $2 THEN lease_owner END
+            FROM {{rows}}
             WHERE deliveries.id = rows.value->>'id' AND state <> 'delivered'
-                AND attempts_ever < CAST(rows.value->>'number' AS BIGINT)";
-        self.query(text)
+                AND attempts_ever < CAST(rows.value->>'number' AS BIGINT)"
+        );
+        self.query(&text)
             .bind(values)
+            .bind(owner.to_string())
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(())
-    }
-
-    /// Ends leases without an attempt: the worker stops, or could not begin.
-    pub async fn give_back(&self, deliveries: &[Uuid], owner: Uuid) -> Result<()> {
-        let ids: Vec<_> = deliveries.iter().map(|id| json!({ "id": id })).collect();
-        let text = "
-            UPDATE deliveries SET lease_owner = NULL, lease_until = NULL FROM {rows}
-            WHERE deliveries.id = rows.value->>'id' AND lease_owner = $2";
-        self.query(text)
-            .bind(rows(&ids))
-            .bind(owner.to_string())
-            .execute(&self.pool)
-            .await?;
         Ok(())
     }
 

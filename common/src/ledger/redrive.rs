@@ -11,11 +11,13 @@ use crate::{clock, delivery::Delivery};
 impl Ledger {
     /// Puts a delivery back to the start of its schedule, and returns it for publishing. None if there is none.
     ///
+    /// An attempt that is under way keeps its time, so that there are not two at once, but decides nothing any more.
     /// Before the publish, so that the worker that gets it finds it pending; if the publish then fails, the sweep
     /// finds it.
     pub async fn restart(&self, delivery: Uuid) -> Result<Option<Delivery>> {
         let text = "
-            UPDATE deliveries SET state = 'pending', attempts = 0, next_attempt_at = NULL, delivered_at = NULL, moved_at = $2
+            UPDATE deliveries SET state = 'pending', attempts = 0, next_attempt_at = NULL, delivered_at = NULL,
+                lease_owner = NULL, moved_at = $2
             WHERE id = $1";
         self.query(text)
             .bind(delivery.to_string())

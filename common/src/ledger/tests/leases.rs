@@ -20,14 +20,6 @@ async fn leave_to_attempt_is_given_to_one_at_a_time() {
             ledger.take(&[id], other, LEASE).await.unwrap()[..],
             [Leave::Wait { .. }]
         ));
-        ledger.give_back(&[id], me).await.unwrap();
-        assert_eq!(
-            ledger.take(&[id], other, LEASE).await.unwrap(),
-            [Leave::Granted {
-                attempt: 1,
-                ever: 1
-            }]
-        );
         assert_eq!(
             ledger.take(&[Uuid::now_v7()], me, LEASE).await.unwrap(),
             [Leave::Unknown]
@@ -62,7 +54,7 @@ async fn attempts_are_recorded_once_and_what_is_delivered_stays_delivered() {
         let later = clock::now() + Duration::from_hours(1);
         for _ in 0..2 {
             ledger
-                .finish(&[finished(id, 1, State::Retrying, Some(later))])
+                .finish(&[finished(id, 1, State::Retrying, Some(later))], me)
                 .await
                 .unwrap();
         }
@@ -77,11 +69,11 @@ async fn attempts_are_recorded_once_and_what_is_delivered_stays_delivered() {
             [Leave::Wait { until: later }]
         );
         ledger
-            .finish(&[finished(id, 2, State::Delivered, None)])
+            .finish(&[finished(id, 2, State::Delivered, None)], me)
             .await
             .unwrap();
         ledger
-            .finish(&[finished(id, 3, State::Retrying, None)])
+            .finish(&[finished(id, 3, State::Retrying, None)], me)
             .await
             .unwrap();
         assert_eq!(
@@ -92,5 +84,23 @@ async fn attempts_are_recorded_once_and_what_is_delivered_stays_delivered() {
             ledger.take(&[id], me, LEASE).await.unwrap(),
             [Leave::Finished]
         );
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_that_comes_after_its_lease_leaves_the_next_holder_alone() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let (_, id) = one_delivery(ledger).await;
+        let (slow, next) = (Uuid::now_v7(), Uuid::now_v7());
+        ledger.take(&[id], slow, Duration::ZERO).await.unwrap();
+        ledger.take(&[id], next, LEASE).await.unwrap();
+        ledger
+            .finish(&[finished(id, 1, State::Retrying, None)], slow)
+            .await
+            .unwrap();
+        assert!(matches!(
+            ledger.take(&[id], slow, LEASE).await.unwrap()[..],
+            [Leave::Wait { .. }]
+        ));
     }
 }

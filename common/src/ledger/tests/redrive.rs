@@ -6,8 +6,10 @@ use super::*;
 async fn a_dead_delivery_starts_again_with_a_full_schedule() {
     for Fresh { ledger, .. } in &fresh().await {
         let (event, id) = one_delivery(ledger).await;
+        let me = Uuid::now_v7();
+        ledger.take(&[id], me, LEASE).await.unwrap();
         ledger
-            .finish(&[finished(id, 1, State::Dead, None)])
+            .finish(&[finished(id, 1, State::Dead, None)], me)
             .await
             .unwrap();
         assert_eq!(ledger.dead().await.unwrap(), [("slack".to_owned(), 1)]);
@@ -64,5 +66,42 @@ async fn sweepers_at_the_same_time_find_each_delivery_once() {
         let sweeps = (0..4).map(|_| ledger.stuck("slack", now, 1000));
         let found = futures_util::future::try_join_all(sweeps).await.unwrap();
         assert_eq!(found.iter().map(Vec::len).sum::<usize>(), 400);
+    }
+}
+
+#[tokio::test]
+async fn a_retry_by_hand_is_not_undone_by_the_last_attempt_of_the_schedule_before() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let (_, id) = one_delivery(ledger).await;
+        let me = Uuid::now_v7();
+        ledger.take(&[id], me, LEASE).await.unwrap();
+        ledger
+            .finish(&[finished(id, 1, State::Retrying, None)], me)
+            .await
+            .unwrap();
+        let leave = ledger.take(&[id], me, LEASE).await.unwrap();
+        assert_eq!(
+            leave,
+            [Leave::Granted {
+                attempt: 2,
+                ever: 2
+            }]
+        );
+        ledger.restart(id).await.unwrap().unwrap();
+        assert!(matches!(
+            ledger.take(&[id], me, LEASE).await.unwrap()[..],
+            [Leave::Wait { .. }]
+        ));
+        ledger
+            .finish(&[finished(id, 2, State::Dead, None)], me)
+            .await
+            .unwrap();
+        assert_eq!(
+            ledger.take(&[id], me, LEASE).await.unwrap(),
+            [Leave::Granted {
+                attempt: 1,
+                ever: 3
+            }]
+        );
     }
 }
