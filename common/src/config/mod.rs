@@ -54,7 +54,7 @@ names! {
 }
 
 /// `[telemetry]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Telemetry {
     /// A filter such as `info` or `info,common::queue=debug`.
     pub log: String,
