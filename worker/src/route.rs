@@ -299,7 +299,7 @@ pub(crate) async fn undecodable(
 ) -> Option<()> {
     error!(%error, "a message cannot be decoded; it goes to quarantine");
     let body = item.body().clone();
-    let id = derived_id("undecodable", &String::from_utf8_lossy(&body), []);
+    let id = derived_id("undecodable", &format!("{body:?}"), []);
     let source = "unknown".to_owned();
     let envelope = Envelope {
         id,

@@ -31,10 +31,15 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with("", "").await
+    }
+
+    /// With these settings of the target, and these in all.
+    async fn with(target: &str, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "[[sources]]\nname = 'shop'\nprovider = 'notifiedby'\nauth = {{ kind = 'none' }}\n\
-             [[targets]]\nname = 'log'\nkind = 'file'\nevents = ['*']\npath = '{}'\n",
+             [[targets]]\nname = 'log'\nkind = 'file'\nevents = ['*']\npath = '{}'\n{target}\n{settings}\n",
             folder.path().join("events.jsonl").display()
         );
         let loaded = Loaded::from_text(&text, BTreeMap::new()).unwrap();
@@ -82,6 +87,11 @@ impl Bench {
     }
 
     fn work(&self) {
+        self.work_with(|_| {});
+    }
+
+    /// Starts the worker, its outlet or its parser exchanged before.
+    fn work_with(&self, exchange: impl FnOnce(&mut worker::App)) {
         let outlets = worker::outlets(&self.loaded.config).unwrap();
         assert_eq!(self.loaded.mistakes(), []);
         let (queue, claims, ledger) = (
@@ -89,7 +99,8 @@ impl Bench {
             Arc::clone(&self.claims),
             self.ledger.clone(),
         );
-        let app = worker::App::new(&self.loaded.config, outlets, queue, claims, ledger);
+        let mut app = worker::App::new(&self.loaded.config, outlets, queue, claims, ledger);
+        exchange(&mut app);
         worker::spawn(&Arc::new(app), &self.lifecycle);
     }
 
@@ -195,6 +206,16 @@ async fn bytes_that_are_no_message_go_to_quarantine() {
         .unwrap()
         .unwrap();
     assert_eq!(kept.envelope.body, &b"\xff\x00 no envelope"[..]);
+}
+
+#[tokio::test]
+async fn bytes_that_differ_where_they_are_no_text_are_both_kept() {
+    let bench = Bench::new().await;
+    for body in [&b"\xff"[..], b"\xfe"] {
+        bench.publish(inbound(), Bytes::from_static(body)).await;
+    }
+    bench.work();
+    bench.held(2).await;
 }
 
 #[tokio::test]
