@@ -9,7 +9,7 @@
 //!   it is not due yet, and it is published to wait.
 //! - after that, before the acknowledgement: two messages for one delivery; leave is given once at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use common::{
     clock,
@@ -19,6 +19,7 @@ use common::{
     lifecycle::Lifecycle,
     queue::{Feed, Message, QueueName},
 };
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use metrics::{counter, histogram};
 use tokio::{
@@ -255,12 +256,16 @@ async fn attempt(
         .iter()
         .map(|in_hand| in_hand.delivery.clone())
         .collect();
-    let told = outlet.target.deliver(&deliveries);
-    let answers = tokio::time::timeout(outlet.timeout + GRACE, told).await;
-    let mut answers = answers.unwrap_or_default();
+    // A bug in one target's code is a failed attempt: it must cost no other target its worker, and is not to be tried
+    // for ever.
+    let told = AssertUnwindSafe(outlet.target.deliver(&deliveries)).catch_unwind();
+    let (mut answers, why) = match tokio::time::timeout(outlet.timeout + GRACE, told).await {
+        Ok(Ok(answers)) => (answers, "the target's code gave no answer".to_owned()),
+        Ok(Err(_)) => (vec![], "the target's code panicked".to_owned()),
+        Err(_) => (vec![], format!("no answer within {:?}", outlet.timeout)),
+    };
     fault::point("deliver.sent");
-    let late = || Answer::retry(format!("no answer within {:?}", outlet.timeout));
-    answers.resize_with(call.len(), late);
+    answers.resize_with(call.len(), || Answer::retry(&why));
     judge(outlet, &answers);
     let took = begun.elapsed();
     for (in_hand, answer) in call.into_iter().zip(answers) {

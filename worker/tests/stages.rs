@@ -9,11 +9,12 @@ use common::{
     clock,
     config::Loaded,
     contact::Contact,
-    delivery::{Delivery, State},
+    delivery::{Answer, Delivery, State},
     envelope::{self, Envelope},
     event::{Draft, Event, Identity, Kind, Undetermined},
     ledger::{DeliveryFilter, HeldFilter, Ledger, Quarantined},
     lifecycle::Lifecycle,
+    providers::{self, Provider},
     queue::{self, DELIVERY_LIMIT, Feed, Message, Priority, Queue, QueueName},
 };
 use tempfile::TempDir;
@@ -261,6 +262,67 @@ async fn a_delivery_that_kept_killing_its_worker_is_dead() {
     bench.work();
     bench.delivery(State::Dead, 1).await;
     assert!(!bench.file().exists(), "it is not attempted again");
+}
+
+/// A target with a bug.
+struct Panicking;
+
+#[async_trait::async_trait]
+impl worker::targets::Target for Panicking {
+    async fn deliver(&self, _: &[Delivery]) -> Vec<Answer> {
+        panic!("as a bug would")
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_panics_spends_its_attempts_and_keeps_nothing_waiting() {
+    let bench = Bench::with(
+        "breaker_after = 1",
+        "[retry]\nschedule = ['100ms', '100ms']",
+    )
+    .await;
+    let delivery = Delivery::new(event(), "log");
+    bench.ledger.adopt(&delivery).await.unwrap();
+    bench.publish(log(Feed::Urgent), delivery.encode()).await;
+    bench.work_with(|app| {
+        Arc::get_mut(&mut app.outlets[0]).unwrap().target = Box::new(Panicking);
+    });
+    bench.delivery(State::Dead, 1).await;
+    assert_eq!(bench.ledger.attempts(delivery.id).await.unwrap().len(), 3);
+}
+
+/// A parser with a bug.
+#[derive(Debug)]
+struct Careless;
+
+impl Provider for Careless {
+    fn name(&self) -> &'static str {
+        "careless"
+    }
+
+    fn priority(&self, _: &[u8]) -> Priority {
+        Priority::Urgent
+    }
+
+    fn parse(&self, _: &Envelope) -> providers::Parsed {
+        panic!("as a bug would")
+    }
+
+    fn samples(&self) -> &'static [providers::Sample] {
+        &[]
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_a_parser_panics_at_goes_to_quarantine() {
+    let bench = Bench::new().await;
+    let envelope = envelope_of("shop", "user@example.com");
+    bench
+        .publish(inbound(), envelope::encode([&envelope]))
+        .await;
+    bench.work_with(|app| app.sources.get_mut("shop").unwrap().provider = &Careless);
+    assert!(bench.held(1).await[0].reason.contains("panicked"));
+    assert!(!bench.lifecycle.is_stopping());
 }
 
 #[tokio::test]
