@@ -3,7 +3,7 @@
 //! What is true if the process dies:
 //! - before leave is taken: nothing has happened; the message is handed out again.
 //! - after leave is taken, before the target has answered or its answer is recorded: the message is handed out again and
-//!   waits until the lease ends; then the target may hear of it a second time, with the same idempotency key. This is
+//!   is held until the lease ends; then the target may hear of it a second time, with the same idempotency key. This is
 //!   the one place where a repeat can come from.
 //! - after the attempt is recorded, before the retry is published: the message is handed out again; the ledger says that
 //!   it is not due yet, and it is published to wait.
@@ -205,6 +205,7 @@ async fn leave(
                     ever,
                 }),
                 Leave::Wait { until } => tell(recorder, waiting(outlet, item, until)),
+                Leave::Taken { until } => hold(lifecycle, item, until),
                 Leave::Finished => item.ack(),
                 Leave::Unknown => {
                     error!(delivery.id = %delivery.id, "the ledger does not know a delivery; it is entered again");
@@ -222,6 +223,20 @@ async fn leave(
         }
     }
     granted
+}
+
+/// Keeps a message while its delivery is in other hands, and then lets it go back to its queue. It is not published
+/// afresh, since that would begin its count anew, by which one is known that keeps killing its worker.
+fn hold(lifecycle: &Lifecycle, item: Item, until: Timestamp) {
+    let stopping = lifecycle.clone();
+    let wait = Duration::try_from(until.duration_since(clock::now())).unwrap_or_default();
+    lifecycle.spawn_work(async move {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stopping.stopping() => {}
+        }
+        drop(item);
+    });
 }
 
 /// A delivery that this worker may attempt now.

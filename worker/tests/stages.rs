@@ -12,7 +12,7 @@ use common::{
     delivery::{Answer, Delivery, State},
     envelope::{self, Envelope},
     event::{Draft, Event, Identity, Kind, Undetermined},
-    ledger::{DeliveryFilter, HeldFilter, Ledger, Quarantined},
+    ledger::{DeliveryFilter, HeldFilter, Leave, Ledger, Quarantined},
     lifecycle::Lifecycle,
     providers::{self, Provider},
     queue::{self, DELIVERY_LIMIT, Feed, Message, Priority, Queue, QueueName},
@@ -257,11 +257,46 @@ async fn a_delivery_that_kept_killing_its_worker_is_dead() {
     let bench = Bench::new().await;
     let delivery = Delivery::new(event(), "log");
     bench.ledger.adopt(&delivery).await.unwrap();
+    let lease = Duration::from_mins(1);
+    let ids = [delivery.id];
+    let killed = bench.ledger.take(&ids, Uuid::now_v7(), lease);
+    assert!(matches!(killed.await.unwrap()[..], [Leave::Granted { .. }]));
     bench.publish(log(Feed::Urgent), delivery.encode()).await;
     bench.bounce(&log(Feed::Urgent), DELIVERY_LIMIT).await;
     bench.work();
     bench.delivery(State::Dead, 1).await;
     assert!(!bench.file().exists(), "it is not attempted again");
+}
+
+#[tokio::test]
+async fn a_delivery_that_only_waited_while_its_worker_died_is_made() {
+    let bench = Bench::new().await;
+    let delivery = Delivery::new(event(), "log");
+    bench.ledger.adopt(&delivery).await.unwrap();
+    bench.publish(log(Feed::Bulk), delivery.encode()).await;
+    bench.bounce(&log(Feed::Bulk), DELIVERY_LIMIT).await;
+    bench.work();
+    bench.delivery(State::Delivered, 1).await;
+}
+
+#[tokio::test]
+async fn a_message_whose_delivery_is_in_other_hands_keeps_its_count() {
+    let bench = Bench::new().await;
+    let delivery = Delivery::new(event(), "log");
+    bench.ledger.adopt(&delivery).await.unwrap();
+    let lease = Duration::from_mins(1);
+    let ids = [delivery.id];
+    let killed = bench.ledger.take(&ids, Uuid::now_v7(), lease);
+    assert!(matches!(killed.await.unwrap()[..], [Leave::Granted { .. }]));
+    bench.publish(log(Feed::Urgent), delivery.encode()).await;
+    bench.bounce(&log(Feed::Urgent), DELIVERY_LIMIT - 1).await;
+    bench.work();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bench.lifecycle.stop();
+    assert!(bench.lifecycle.finish(Duration::from_secs(10)).await);
+    let mut poison = bench.queue.consume(&QueueName::Poison, 1).await.unwrap();
+    let parked = tokio::time::timeout(Duration::from_secs(5), poison.receive(1)).await;
+    assert_eq!(parked.unwrap().unwrap()[0].body, delivery.encode());
 }
 
 /// A target with a bug.
