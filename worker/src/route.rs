@@ -8,7 +8,10 @@
 //!   for leave, which it gives once.
 //! - before the claims are settled: they stay contested, and a duplicate asks the ledger.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use common::{
     claims::{Claim, Wish},
@@ -83,51 +86,45 @@ struct Parsed<'a> {
 
 /// Reads one envelope. What cannot be read is kept with the reason.
 fn parse<'a>(app: &App, envelope: &'a Envelope) -> Parsed<'a> {
-    let whole = |reason: String| {
-        vec![Unreadable {
-            element: None,
-            reason,
-        }]
+    let mut parsed = Parsed {
+        envelope,
+        provider: "",
+        events: vec![],
+        unreadable: vec![],
     };
+    let mut unreadable = |element, reason| parsed.unreadable.push(Unreadable { element, reason });
     let Some(source) = app.sources.get(&envelope.source) else {
-        let reason = format!("the source {:?} is not configured here", envelope.source);
-        return Parsed {
-            envelope,
-            provider: "",
-            events: vec![],
-            unreadable: whole(reason),
-        };
+        let why = format!("the source {:?} is not configured here", envelope.source);
+        unreadable(None, why);
+        return parsed;
     };
-    let provider = source.provider.name();
-    let elements = match source.provider.parse(envelope) {
-        Ok(elements) => elements,
-        Err(malformed) => {
-            return Parsed {
-                envelope,
-                provider,
-                events: vec![],
-                unreadable: whole(malformed.to_string()),
-            };
+    parsed.provider = source.provider.name();
+    // A parser is plain code over these bytes: caught here, a bug in it costs one envelope and not the worker, which
+    // would take it up again and again.
+    let elements = match catch_unwind(AssertUnwindSafe(|| source.provider.parse(envelope))) {
+        Ok(Ok(elements)) => elements,
+        Ok(Err(malformed)) => {
+            unreadable(None, malformed.to_string());
+            return parsed;
+        }
+        Err(_) => {
+            error!(envelope.id = %envelope.id, source = envelope.source, "a parser panicked; the envelope goes to quarantine");
+            unreadable(None, "the parser panicked".to_owned());
+            return parsed;
         }
     };
-    let (mut events, mut unreadable) = (vec![], vec![]);
     for (index, element) in elements.into_iter().enumerate() {
         match element {
             Ok(draft) => {
-                events.push(draft.into_event(envelope, provider, source.undetermined_bounce));
+                let undetermined = source.undetermined_bounce;
+                parsed
+                    .events
+                    .push(draft.into_event(envelope, parsed.provider, undetermined));
             }
-            Err(malformed) => unreadable.push(Unreadable {
-                element: Some(index),
-                reason: malformed.to_string(),
-            }),
+            Err(malformed) => unreadable(Some(index), malformed.to_string()),
         }
     }
-    Parsed {
-        envelope,
-        provider,
-        events,
-        unreadable,
-    }
+    parsed
 }
 
 /// Claims, records and publishes. If the ledger refuses the rows, each envelope is tried by itself, so that the one which
@@ -300,7 +297,7 @@ pub(crate) async fn undecodable(
 ) -> Option<()> {
     error!(%error, "a message cannot be decoded; it goes to quarantine");
     let body = item.body().clone();
-    let id = derived_id("undecodable", &String::from_utf8_lossy(&body), []);
+    let id = derived_id("undecodable", &format!("{body:?}"), []);
     let source = "unknown".to_owned();
     let envelope = Envelope {
         id,

@@ -22,8 +22,10 @@ use crate::{
 pub enum Leave {
     /// Yes, until the lease ends. `attempt` is the number in the present schedule, from 1, `ever` the one of all.
     Granted { attempt: u32, ever: i64 },
-    /// Not yet: it is due then, or somebody else has it in hand until then.
+    /// Not yet: it is due then.
     Wait { until: Timestamp },
+    /// Somebody else has it in hand, or died with it in hand, until then.
+    Taken { until: Timestamp },
     /// Delivered, dead or parked: this message is a leftover.
     Finished,
     /// The ledger has no such delivery.
@@ -92,7 +94,7 @@ impl Ledger {
             if let Leave::Granted { .. } = answer {
                 leaves.insert(
                     *id,
-                    Leave::Wait {
+                    Leave::Taken {
                         until: timestamp(until).unwrap_or(now),
                     },
                 );
@@ -151,19 +153,22 @@ impl Ledger {
         Ok(())
     }
 
-    /// Marks a delivery dead without an attempt: its message kept killing its worker.
-    pub async fn bury(&self, delivery: Uuid, why: &str) -> Result<()> {
+    /// Marks a delivery dead whose message kept killing its worker, if it was in anybody's hands: then its attempt is what
+    /// killed. False if it was not, and only happened to be there.
+    pub async fn bury(&self, delivery: Uuid, why: &str) -> Result<bool> {
         let text = "
-            UPDATE deliveries SET state = 'dead', last_error = $2, lease_owner = NULL, lease_until = NULL, moved_at = $3
-            WHERE id = $1 AND state <> 'delivered'";
+            UPDATE deliveries SET state = 'dead', last_error = $2, next_attempt_at = NULL, lease_owner = NULL,
+                lease_until = NULL, moved_at = $3
+            WHERE id = $1 AND state IN ('pending', 'retrying') AND lease_owner IS NOT NULL";
         let now = micros(clock::now());
-        self.query(text)
+        let buried = self
+            .query(text)
             .bind(delivery.to_string())
             .bind(why.to_owned())
             .bind(now)
             .execute(&self.pool)
             .await?;
-        Ok(())
+        Ok(buried.rows_affected() > 0)
     }
 }
 
@@ -172,10 +177,17 @@ fn refusal(row: &AnyRow, now: Timestamp) -> Result<Leave> {
     Ok(match state {
         State::Delivered | State::Dead | State::Parked => Leave::Finished,
         State::Pending | State::Retrying => {
-            let due: Option<i64> = row.try_get(2)?;
-            let leased: Option<i64> = row.try_get(3)?;
-            Leave::Wait {
-                until: timestamp(due.max(leased).unwrap_or_else(|| micros(now)))?,
+            let time = |column| {
+                row.try_get::<Option<i64>, _>(column)?
+                    .map(timestamp)
+                    .transpose()
+            };
+            match (time(2)?, time(3)?) {
+                (_, Some(leased)) if leased > now => Leave::Taken { until: leased },
+                // Nothing that stood in the way does so any more.
+                (due, _) => Leave::Wait {
+                    until: due.unwrap_or(now),
+                },
             }
         }
     })

@@ -15,10 +15,10 @@ async fn leave_to_attempt_is_given_to_one_at_a_time() {
                 ever: 1
             }
         );
-        assert!(matches!(leaves[1], Leave::Wait { .. }));
+        assert!(matches!(leaves[1], Leave::Taken { .. }));
         assert!(matches!(
             ledger.take(&[id], other, LEASE).await.unwrap()[..],
-            [Leave::Wait { .. }]
+            [Leave::Taken { .. }]
         ));
         assert_eq!(
             ledger.take(&[Uuid::now_v7()], me, LEASE).await.unwrap(),
@@ -100,7 +100,7 @@ async fn an_outcome_that_comes_after_its_lease_leaves_the_next_holder_alone() {
             .unwrap();
         assert!(matches!(
             ledger.take(&[id], slow, LEASE).await.unwrap()[..],
-            [Leave::Wait { .. }]
+            [Leave::Taken { .. }]
         ));
     }
 }

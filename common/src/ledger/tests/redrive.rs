@@ -90,7 +90,7 @@ async fn a_retry_by_hand_is_not_undone_by_the_last_attempt_of_the_schedule_befor
         ledger.restart(id).await.unwrap().unwrap();
         assert!(matches!(
             ledger.take(&[id], me, LEASE).await.unwrap()[..],
-            [Leave::Wait { .. }]
+            [Leave::Taken { .. }]
         ));
         ledger
             .finish(&[finished(id, 2, State::Dead, None)], me)
