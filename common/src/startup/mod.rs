@@ -104,8 +104,8 @@ pub fn service<T, F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let command = clap::Command::new(name).about(about).version(VERSION);
-    let matches = Arguments::augment_args(command).get_matches();
+    let command = Arguments::augment_args(clap::Command::new(name));
+    let matches = command.about(about).version(VERSION).get_matches();
     let path = matches.get_one::<PathBuf>("config");
     serve(path.map(PathBuf::as_path), threads, check, start)
 }
