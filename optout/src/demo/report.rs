@@ -144,16 +144,23 @@ fn what(attempts: &[Attempt]) -> String {
         .or(last.answer.as_ref())
         .map(String::as_str)
         .unwrap_or_default();
-    let said: String = said
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(28)
-        .collect();
+    let said: Vec<_> = said.split_whitespace().collect();
+    let said = shortened(&said.join(" "));
     match last.status {
         Some(status) => format!("{status} {said}"),
         None => said,
+    }
+}
+
+/// A text with its middle left out if it is long.
+fn shortened(text: &str) -> String {
+    let characters: Vec<_> = text.chars().collect();
+    match characters.len() {
+        0..=30 => text.to_owned(),
+        long => {
+            let part = |range: std::ops::Range<usize>| characters[range].iter().collect::<String>();
+            format!("{}…{}", part(0..12), part(long - 16..long))
+        }
     }
 }
 
