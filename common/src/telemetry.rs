@@ -52,7 +52,9 @@ impl Metrics {
 
 /// Starts logging to standard error.
 pub fn log(settings: &Telemetry) {
-    let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    // lapin shows the body of a message that the broker sends back, and with it addresses.
+    let filter = format!("{},lapin=error", settings.log);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match settings.format {
         LogFormat::Human => lines.compact().try_init(),

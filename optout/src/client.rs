@@ -10,7 +10,7 @@ pub(crate) fn run<F>(path: Option<&Path>, command: impl FnOnce(Loaded) -> F) -> 
 where
     F: Future<Output = anyhow::Result<ExitCode>>,
 {
-    let loaded = match startup::load(path, |_| {}) {
+    let (loaded, ()) = match startup::load(path, |_| ()) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };

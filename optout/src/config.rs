@@ -16,10 +16,9 @@ pub(crate) enum Command {
 
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub(crate) fn run(path: Option<&Path>, command: Command) -> ExitCode {
-    let mut targets = Ok(vec![]);
-    let loaded = match startup::load(path, |loaded: &Loaded| {
-        targets = worker::outlets(&loaded.config);
-    }) {
+    // The targets are built so that what is wrong with their settings is named, too.
+    let targets = |loaded: &Loaded| worker::outlets(&loaded.config);
+    let (loaded, _targets) = match startup::load(path, targets) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };

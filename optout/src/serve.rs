@@ -12,18 +12,12 @@ use worker::{Outlet, outbound::NoClient};
 
 /// Loads the configuration and serves until a signal comes.
 pub(crate) fn run(path: Option<&Path>) -> ExitCode {
-    let mut outlets = Ok(vec![]);
-    let check = |loaded: &Loaded| outlets = worker::outlets(&loaded.config);
-    let loaded = match startup::load(path, check) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
-    let config = &loaded.config;
-    startup::run(
-        &config.telemetry,
+    let targets = |loaded: &Loaded| worker::outlets(&loaded.config);
+    startup::serve(
+        path,
         Threads::PerCore,
-        config.worker.shutdown_timeout,
-        |process| start(process, config, outlets),
+        targets,
+        async |process, loaded, outlets| start(process, &loaded.config, outlets).await,
     )
 }
 

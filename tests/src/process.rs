@@ -4,6 +4,7 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 use reqwest::Response;
@@ -212,8 +213,15 @@ pub fn binary(program: &str) -> PathBuf {
     folder.join(program)
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, below those that the kernel hands out by itself: so it is still free when a process is
+/// started again on it.
 fn port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 10_000 + u16::try_from(std::process::id() % 100).expect("below 100") * 200;
+    loop {
+        let port = start + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

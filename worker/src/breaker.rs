@@ -41,6 +41,14 @@ enum State {
     },
 }
 
+/// Where a breaker stands, as its metric shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Closed = 0,
+    HalfOpen = 1,
+    Open = 2,
+}
+
 /// What may be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -114,12 +122,12 @@ impl Breaker {
         });
     }
 
-    /// 0 closed, 1 half-open, 2 open: what the metric shows.
-    pub fn level(&self) -> u8 {
+    /// Where it stands.
+    pub(crate) fn level(&self) -> Level {
         self.with(|state| match state {
-            State::Closed { .. } => 0,
-            State::HalfOpen { .. } => 1,
-            State::Open { .. } => 2,
+            State::Closed { .. } => Level::Closed,
+            State::HalfOpen { .. } => Level::HalfOpen,
+            State::Open { .. } => Level::Open,
         })
     }
 
@@ -144,7 +152,7 @@ mod tests {
         breaker.failed(now);
         assert_eq!(
             (breaker.admit(now), breaker.level()),
-            (Admission::Wait(now + FIRST_PAUSE), 2)
+            (Admission::Wait(now + FIRST_PAUSE), Level::Open)
         );
     }
 

@@ -3,13 +3,13 @@
 //! What is true if the process dies:
 //! - before leave is taken: nothing has happened; the message is handed out again.
 //! - after leave is taken, before the target has answered or its answer is recorded: the message is handed out again and
-//!   waits until the lease ends; then the target may hear of it a second time, with the same idempotency key. This is
+//!   is held until the lease ends; then the target may hear of it a second time, with the same idempotency key. This is
 //!   the one place where a repeat can come from.
 //! - after the attempt is recorded, before the retry is published: the message is handed out again; the ledger says that
 //!   it is not due yet, and it is published to wait.
 //! - after that, before the acknowledgement: two messages for one delivery; leave is given once at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use common::{
     clock,
@@ -19,6 +19,7 @@ use common::{
     lifecycle::Lifecycle,
     queue::{Feed, Message, QueueName},
 };
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use metrics::{counter, histogram};
 use tokio::{
@@ -28,11 +29,11 @@ use tokio::{
     },
     time::Instant,
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     App, Outlet,
-    breaker::Admission,
+    breaker::{Admission, Level},
     patience::until_done,
     recorder::{Next, Verdict},
     stage::Item,
@@ -204,6 +205,7 @@ async fn leave(
                     ever,
                 }),
                 Leave::Wait { until } => tell(recorder, waiting(outlet, item, until)),
+                Leave::Taken { until } => hold(lifecycle, item, until),
                 Leave::Finished => item.ack(),
                 Leave::Unknown => {
                     error!(delivery.id = %delivery.id, "the ledger does not know a delivery; it is entered again");
@@ -221,6 +223,20 @@ async fn leave(
         }
     }
     granted
+}
+
+/// Keeps a message while its delivery is in other hands, and then lets it go back to its queue. It is not published
+/// afresh, since that would begin its count anew, by which one is known that keeps killing its worker.
+fn hold(lifecycle: &Lifecycle, item: Item, until: Timestamp) {
+    let stopping = lifecycle.clone();
+    let wait = Duration::try_from(until.duration_since(clock::now())).unwrap_or_default();
+    lifecycle.spawn_work(async move {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stopping.stopping() => {}
+        }
+        drop(item);
+    });
 }
 
 /// A delivery that this worker may attempt now.
@@ -255,12 +271,16 @@ async fn attempt(
         .iter()
         .map(|in_hand| in_hand.delivery.clone())
         .collect();
-    let told = outlet.target.deliver(&deliveries);
-    let answers = tokio::time::timeout(outlet.timeout + GRACE, told).await;
-    let mut answers = answers.unwrap_or_default();
+    // A bug in one target's code is a failed attempt: it must cost no other target its worker, and is not to be tried
+    // for ever.
+    let told = AssertUnwindSafe(outlet.target.deliver(&deliveries)).catch_unwind();
+    let (mut answers, why) = match tokio::time::timeout(outlet.timeout + GRACE, told).await {
+        Ok(Ok(answers)) => (answers, "the target's code gave no answer".to_owned()),
+        Ok(Err(_)) => (vec![], "the target's code panicked".to_owned()),
+        Err(_) => (vec![], format!("no answer within {:?}", outlet.timeout)),
+    };
     fault::point("deliver.sent");
-    let late = || Answer::retry(format!("no answer within {:?}", outlet.timeout));
-    answers.resize_with(call.len(), late);
+    answers.resize_with(call.len(), || Answer::retry(&why));
     judge(outlet, &answers);
     let took = begun.elapsed();
     for (in_hand, answer) in call.into_iter().zip(answers) {
@@ -271,13 +291,24 @@ async fn attempt(
 
 /// A target that answers, even with a refusal, is well; one that fails counts towards its breaker.
 fn judge(outlet: &Outlet, answers: &[Answer]) {
-    if answers
-        .iter()
-        .any(|answer| matches!(answer.outcome, Outcome::Done | Outcome::Dead { .. }))
-    {
+    let before = outlet.breaker.level();
+    let well = |answer: &Answer| matches!(answer.outcome, Outcome::Done | Outcome::Dead { .. });
+    if answers.iter().any(well) {
         outlet.breaker.succeeded();
     } else {
         outlet.breaker.failed(Instant::now());
+    }
+    match (before, outlet.breaker.level()) {
+        (Level::Closed, Level::Open) => {
+            warn!(
+                target_name = outlet.name,
+                "a target keeps failing; it is left alone for a while"
+            );
+        }
+        (Level::Open | Level::HalfOpen, Level::Closed) => {
+            info!(target_name = outlet.name, "a target works again");
+        }
+        _ => {}
     }
 }
 

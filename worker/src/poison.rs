@@ -1,18 +1,20 @@
 //! Poison: messages that kept killing their worker, parked by the queue. They are shown where a person looks: an
-//! envelope in quarantine, a delivery among the dead. Nothing here reads a provider's body.
+//! envelope in quarantine, a delivery among the dead. A delivery that was only in bad company goes on. Nothing here
+//! reads a provider's body.
 
 use std::sync::Arc;
 
 use common::{
+    clock,
     delivery::Delivery,
     envelope,
     lifecycle::Lifecycle,
     queue::{DELIVERY_LIMIT, QueueName},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
-use tracing::error;
+use tracing::{error, warn};
 
-use crate::{App, patience::until_done, route, stage::Item};
+use crate::{App, deliver::again, patience::until_done, route, stage::Item};
 
 /// Shows what is parked, until the stage that feeds it ends.
 pub(crate) async fn run(
@@ -29,12 +31,10 @@ pub(crate) async fn run(
 }
 
 async fn show(app: &App, item: &Item, lifecycle: &Lifecycle) -> Option<()> {
-    let why = format!("it was handed out {DELIVERY_LIMIT} times and never finished");
     if let Some(QueueName::Target(target, _)) = &item.message.parked_from
         && let Ok(delivery) = Delivery::decode(item.body())
     {
-        error!(delivery.id = %delivery.id, target_name = target, "a delivery keeps killing its worker; it is dead");
-        return until_done(lifecycle, "bury", || app.ledger.bury(delivery.id, &why)).await;
+        return bury(app, target, &delivery, lifecycle).await;
     }
     match envelope::decode(item.body().clone()) {
         Ok(envelopes) => {
@@ -44,10 +44,35 @@ async fn show(app: &App, item: &Item, lifecycle: &Lifecycle) -> Option<()> {
                     .sources
                     .get(&envelope.source)
                     .map_or("", |source| source.provider.name());
-                route::quarantine(app, envelope, provider, &why, lifecycle).await?;
+                route::quarantine(app, envelope, provider, &why(), lifecycle).await?;
             }
             Some(())
         }
         Err(error) => route::undecodable(app, item, &error, lifecycle).await,
     }
+}
+
+/// A delivery that was being attempted is dead. One that only waited, in the hands of workers that something else
+/// killed or for longer than the broker bears, is published again.
+async fn bury(app: &App, target: &str, delivery: &Delivery, lifecycle: &Lifecycle) -> Option<()> {
+    let why = why();
+    let buried = until_done(lifecycle, "bury", || app.ledger.bury(delivery.id, &why)).await?;
+    if buried {
+        error!(delivery.id = %delivery.id, target_name = target, "a delivery keeps killing its worker; it is dead");
+        return Some(());
+    }
+    if app.outlets.iter().all(|outlet| outlet.name != target) {
+        // The sweep finds it should the target come back.
+        return Some(());
+    }
+    warn!(delivery.id = %delivery.id, target_name = target, "a delivery was handed out again and again, but not attempted; it is published again");
+    let message = again(target, delivery.encode(), clock::now());
+    until_done(lifecycle, "publish", || {
+        app.queue.publish(vec![message.clone()])
+    })
+    .await
+}
+
+fn why() -> String {
+    format!("it was handed out {DELIVERY_LIMIT} times and never finished")
 }

@@ -75,7 +75,7 @@ async fn record(app: &App, verdicts: &[Verdict], lifecycle: &Lifecycle) -> Optio
 }
 
 async fn finish(app: &App, finished: &[Finished]) -> ledger::Result<()> {
-    match app.ledger.finish(finished).await {
+    match app.ledger.finish(finished, app.id).await {
         Err(ledger::Error::Refused(error)) => {
             // Cannot be: every value here is ours or made storable. If it is, better loud than in a ring for ever.
             error!(%error, "the ledger refuses the record of attempts");

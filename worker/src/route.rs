@@ -8,7 +8,10 @@
 //!   for leave, which it gives once.
 //! - before the claims are settled: they stay contested, and a duplicate asks the ledger.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use common::{
     claims::{Claim, Wish},
@@ -25,14 +28,14 @@ use metrics::{counter, histogram};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{debug, error, warn};
 
-use crate::{App, patience::until_done, stage::Item};
+use crate::{
+    App,
+    patience::until_done,
+    stage::{Item, SUSPECT},
+};
 
 /// Messages that are routed together: one round trip to each store for all of them.
 const BATCH: usize = 64;
-
-/// A message with several envelopes that was handed out this often is split, so that one envelope that kills its worker
-/// takes no other along.
-const SPLIT_AFTER: u32 = 3;
 
 /// Routes what comes, until the stage that feeds it ends.
 pub(crate) async fn run(
@@ -58,7 +61,8 @@ async fn route(app: &App, priority: Priority, items: &[Item], lifecycle: &Lifecy
     let mut envelopes = vec![];
     for item in items {
         match envelope::decode(item.body().clone()) {
-            Ok(found) if found.len() > 1 && item.message.deliveries >= SPLIT_AFTER => {
+            // One envelope that kills its worker is to take no other along.
+            Ok(found) if found.len() > 1 && item.message.deliveries >= SUSPECT => {
                 split(app, priority, &found, lifecycle).await?;
             }
             Ok(found) => envelopes.extend(found),
@@ -82,51 +86,45 @@ struct Parsed<'a> {
 
 /// Reads one envelope. What cannot be read is kept with the reason.
 fn parse<'a>(app: &App, envelope: &'a Envelope) -> Parsed<'a> {
-    let whole = |reason: String| {
-        vec![Unreadable {
-            element: None,
-            reason,
-        }]
+    let mut parsed = Parsed {
+        envelope,
+        provider: "",
+        events: vec![],
+        unreadable: vec![],
     };
+    let mut unreadable = |element, reason| parsed.unreadable.push(Unreadable { element, reason });
     let Some(source) = app.sources.get(&envelope.source) else {
-        let reason = format!("the source {:?} is not configured here", envelope.source);
-        return Parsed {
-            envelope,
-            provider: "",
-            events: vec![],
-            unreadable: whole(reason),
-        };
+        let why = format!("the source {:?} is not configured here", envelope.source);
+        unreadable(None, why);
+        return parsed;
     };
-    let provider = source.provider.name();
-    let elements = match source.provider.parse(envelope) {
-        Ok(elements) => elements,
-        Err(malformed) => {
-            return Parsed {
-                envelope,
-                provider,
-                events: vec![],
-                unreadable: whole(malformed.to_string()),
-            };
+    parsed.provider = source.provider.name();
+    // A parser is plain code over these bytes: caught here, a bug in it costs one envelope and not the worker, which
+    // would take it up again and again.
+    let elements = match catch_unwind(AssertUnwindSafe(|| source.provider.parse(envelope))) {
+        Ok(Ok(elements)) => elements,
+        Ok(Err(malformed)) => {
+            unreadable(None, malformed.to_string());
+            return parsed;
+        }
+        Err(_) => {
+            error!(envelope.id = %envelope.id, source = envelope.source, "a parser panicked; the envelope goes to quarantine");
+            unreadable(None, "the parser panicked".to_owned());
+            return parsed;
         }
     };
-    let (mut events, mut unreadable) = (vec![], vec![]);
     for (index, element) in elements.into_iter().enumerate() {
         match element {
             Ok(draft) => {
-                events.push(draft.into_event(envelope, provider, source.undetermined_bounce));
+                let undetermined = source.undetermined_bounce;
+                parsed
+                    .events
+                    .push(draft.into_event(envelope, parsed.provider, undetermined));
             }
-            Err(malformed) => unreadable.push(Unreadable {
-                element: Some(index),
-                reason: malformed.to_string(),
-            }),
+            Err(malformed) => unreadable(Some(index), malformed.to_string()),
         }
     }
-    Parsed {
-        envelope,
-        provider,
-        events,
-        unreadable,
-    }
+    parsed
 }
 
 /// Claims, records and publishes. If the ledger refuses the rows, each envelope is tried by itself, so that the one which
@@ -299,7 +297,7 @@ pub(crate) async fn undecodable(
 ) -> Option<()> {
     error!(%error, "a message cannot be decoded; it goes to quarantine");
     let body = item.body().clone();
-    let id = derived_id("undecodable", &String::from_utf8_lossy(&body), []);
+    let id = derived_id("undecodable", &format!("{body:?}"), []);
     let source = "unknown".to_owned();
     let envelope = Envelope {
         id,

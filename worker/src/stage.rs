@@ -7,6 +7,10 @@
 //! When the queue is away the loop connects again, for ever, with growing pauses. What was in hand then has gone back to
 //! the queue: its items are finished in vain, and will be seen again.
 //!
+//! A message that was handed out several times may be one that kills its worker, and what is in hand beside it is handed
+//! out again as often. So every connection starts with one message in hand, and takes more only once a message was
+//! settled that is above suspicion: a killer comes to its limit alone, and is parked alone.
+//!
 //! Dying anywhere here loses nothing: what is not acknowledged is handed out again.
 
 use std::sync::Arc;
@@ -20,6 +24,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{debug, info};
 
 use crate::patience::until_done;
+
+/// A message that was handed out this often may be one that kills its worker.
+pub(crate) const SUSPECT: u32 = 3;
 
 /// Messages are taken in gulps of at most this many.
 const GULP: usize = 256;
@@ -72,33 +79,52 @@ pub(crate) async fn run(
     lifecycle: Lifecycle,
     to: UnboundedSender<Item>,
 ) -> anyhow::Result<()> {
+    let mut careful = true;
     loop {
         let consumer = until_done(&lifecycle, "consume", || async {
             queue.declare(std::slice::from_ref(&name)).await?;
-            queue.consume(&name, prefetch).await
+            queue
+                .consume(&name, if careful { 1 } else { prefetch })
+                .await
         });
         let Some(consumer) = consumer.await else {
             return Ok(());
         };
-        match take(consumer, &lifecycle, &to).await {
-            Ok(()) => return Ok(()),
-            Err(error) => info!(queue = %name, %error, "connecting to the queue again"),
+        match take(consumer, careful, &lifecycle, &to).await {
+            Ok(End::Stopped) => return Ok(()),
+            Ok(End::Trusted) => careful = false,
+            Err(error) => {
+                info!(queue = %name, %error, "connecting to the queue again");
+                careful = true;
+            }
         }
     }
 }
 
-/// One connection's life: ends with `Ok` when stopped and settled, else with what ended the connection.
+/// How a connection ended that was not lost.
+enum End {
+    /// Stopped, and all is settled.
+    Stopped,
+    /// It was careful, and a message above suspicion was settled.
+    Trusted,
+}
+
+/// One connection's life.
 async fn take(
     mut consumer: Box<dyn Consumer>,
+    careful: bool,
     lifecycle: &Lifecycle,
     to: &UnboundedSender<Item>,
-) -> queue::Result<()> {
+) -> queue::Result<End> {
     let (settle, mut settled) = unbounded_channel();
-    let mut in_hand = 0_usize;
+    let (mut in_hand, mut trusted) = (0_usize, false);
     let mut stopping = lifecycle.is_stopping();
     loop {
-        if stopping && in_hand == 0 {
-            return Ok(());
+        if in_hand == 0 && stopping {
+            return Ok(End::Stopped);
+        }
+        if in_hand == 0 && careful && trusted {
+            return Ok(End::Trusted);
         }
         tokio::select! {
             biased;
@@ -107,6 +133,7 @@ async fn take(
             received = consumer.receive(GULP), if !stopping => {
                 for message in received? {
                     in_hand += 1;
+                    trusted = message.deliveries < SUSPECT;
                     let item = Item { message, settle: Some(settle.clone()) };
                     if to.send(item).is_err() {
                         // Nobody takes any more: the process is coming down, and the dropped item goes back.
@@ -140,4 +167,67 @@ async fn acknowledge(
         consumer.release(&released).await?;
     }
     Ok(finished.len() + released.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use common::queue::{Message, Priority, SqliteQueue};
+
+    use super::*;
+
+    /// A queue with `messages` in it that were handed out twice already.
+    async fn suspects(folder: &tempfile::TempDir, messages: u8) -> Arc<dyn Queue> {
+        let url = format!("sqlite:{}", folder.path().join("queue.db").display());
+        let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::open(&url).await.unwrap());
+        queue.declare(&[name()]).await.unwrap();
+        publish(&*queue, 0..messages).await;
+        for _ in 1..SUSPECT {
+            let mut consumer = queue.consume(&name(), 100).await.unwrap();
+            let mut tokens = vec![];
+            while tokens.len() < usize::from(messages) {
+                let received = consumer.receive(100).await.unwrap();
+                tokens.extend(received.iter().map(|message| message.token));
+            }
+            consumer.release(&tokens).await.unwrap();
+        }
+        queue
+    }
+
+    fn name() -> QueueName {
+        QueueName::Inbound(Priority::Urgent)
+    }
+
+    async fn publish(queue: &dyn Queue, bodies: std::ops::Range<u8>) {
+        let message = |body: u8| Message {
+            queue: name(),
+            body: vec![body].into(),
+            delay: std::time::Duration::ZERO,
+        };
+        queue.publish(bodies.map(message).collect()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn suspects_are_taken_one_at_a_time_and_the_rest_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = suspects(&folder, 3).await;
+        let (to, mut items) = unbounded_channel();
+        let lifecycle = Lifecycle::new();
+        let run = run(Arc::clone(&queue), name(), 100, lifecycle.clone(), to);
+        lifecycle.spawn("take", run);
+        for left in [2, 1, 0] {
+            let item = items.recv().await.unwrap();
+            assert_eq!(item.message.deliveries, SUSPECT);
+            assert_eq!(queue.depth(&name()).await.unwrap().ready, left);
+            assert!(items.try_recv().is_err(), "the others stay in the queue");
+            item.ack();
+        }
+        publish(&*queue, 10..20).await;
+        items.recv().await.unwrap().ack();
+        let mut in_hand = vec![];
+        while in_hand.len() < 9 {
+            in_hand.push(items.recv().await.unwrap());
+        }
+        drop(in_hand);
+        lifecycle.stop();
+    }
 }

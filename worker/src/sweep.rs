@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use metrics::{counter, gauge};
 use tracing::info;
 
-use crate::{App, Outlet, deliver::again, patience::until_done};
+use crate::{App, Outlet, breaker::Level, deliver::again, patience::until_done};
 
 /// Due for so long with nobody at it, in an empty queue: its message is lost.
 const LOST_AFTER: Duration = Duration::from_mins(10);
@@ -44,7 +44,7 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
 
 async fn sweep(app: &App, outlet: &Outlet) -> anyhow::Result<()> {
     // Behind an open breaker, or in a queue that has not been worked off, what waits is not lost.
-    let mut waiting = outlet.breaker.level() > 0;
+    let mut waiting = outlet.breaker.level() != Level::Closed;
     for feed in Feed::ALL {
         waiting |= app
             .queue
@@ -99,7 +99,7 @@ pub(crate) async fn gauges(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Resul
         }
         for outlet in &app.outlets {
             gauge!("optout_breaker_state", "target" => outlet.name.clone())
-                .set(f64::from(outlet.breaker.level()));
+                .set(f64::from(outlet.breaker.level() as u8));
         }
         if let Ok((held, dead)) = waiting_for_a_person(&app).await {
             #[expect(

@@ -9,11 +9,12 @@ use common::{
     clock,
     config::Loaded,
     contact::Contact,
-    delivery::{Delivery, State},
+    delivery::{Answer, Delivery, State},
     envelope::{self, Envelope},
     event::{Draft, Event, Identity, Kind, Undetermined},
-    ledger::{DeliveryFilter, HeldFilter, Ledger, Quarantined},
+    ledger::{DeliveryFilter, HeldFilter, Leave, Ledger, Quarantined},
     lifecycle::Lifecycle,
+    providers::{self, Provider},
     queue::{self, DELIVERY_LIMIT, Feed, Message, Priority, Queue, QueueName},
 };
 use tempfile::TempDir;
@@ -31,10 +32,15 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with("", "").await
+    }
+
+    /// With these settings of the target, and these in all.
+    async fn with(target: &str, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "[[sources]]\nname = 'shop'\nprovider = 'notifiedby'\nauth = {{ kind = 'none' }}\n\
-             [[targets]]\nname = 'log'\nkind = 'file'\nevents = ['*']\npath = '{}'\n",
+             [[targets]]\nname = 'log'\nkind = 'file'\nevents = ['*']\npath = '{}'\n{target}\n{settings}\n",
             folder.path().join("events.jsonl").display()
         );
         let loaded = Loaded::from_text(&text, BTreeMap::new()).unwrap();
@@ -82,6 +88,11 @@ impl Bench {
     }
 
     fn work(&self) {
+        self.work_with(|_| {});
+    }
+
+    /// Starts the worker, its outlet or its parser exchanged before.
+    fn work_with(&self, exchange: impl FnOnce(&mut worker::App)) {
         let outlets = worker::outlets(&self.loaded.config).unwrap();
         assert_eq!(self.loaded.mistakes(), []);
         let (queue, claims, ledger) = (
@@ -89,7 +100,8 @@ impl Bench {
             Arc::clone(&self.claims),
             self.ledger.clone(),
         );
-        let app = worker::App::new(&self.loaded.config, outlets, queue, claims, ledger);
+        let mut app = worker::App::new(&self.loaded.config, outlets, queue, claims, ledger);
+        exchange(&mut app);
         worker::spawn(&Arc::new(app), &self.lifecycle);
     }
 
@@ -198,6 +210,16 @@ async fn bytes_that_are_no_message_go_to_quarantine() {
 }
 
 #[tokio::test]
+async fn bytes_that_differ_where_they_are_no_text_are_both_kept() {
+    let bench = Bench::new().await;
+    for body in [&b"\xff"[..], b"\xfe"] {
+        bench.publish(inbound(), Bytes::from_static(body)).await;
+    }
+    bench.work();
+    bench.held(2).await;
+}
+
+#[tokio::test]
 async fn an_envelope_of_a_source_that_was_removed_is_kept() {
     let bench = Bench::new().await;
     bench
@@ -235,11 +257,107 @@ async fn a_delivery_that_kept_killing_its_worker_is_dead() {
     let bench = Bench::new().await;
     let delivery = Delivery::new(event(), "log");
     bench.ledger.adopt(&delivery).await.unwrap();
+    let lease = Duration::from_mins(1);
+    let ids = [delivery.id];
+    let killed = bench.ledger.take(&ids, Uuid::now_v7(), lease);
+    assert!(matches!(killed.await.unwrap()[..], [Leave::Granted { .. }]));
     bench.publish(log(Feed::Urgent), delivery.encode()).await;
     bench.bounce(&log(Feed::Urgent), DELIVERY_LIMIT).await;
     bench.work();
     bench.delivery(State::Dead, 1).await;
     assert!(!bench.file().exists(), "it is not attempted again");
+}
+
+#[tokio::test]
+async fn a_delivery_that_only_waited_while_its_worker_died_is_made() {
+    let bench = Bench::new().await;
+    let delivery = Delivery::new(event(), "log");
+    bench.ledger.adopt(&delivery).await.unwrap();
+    bench.publish(log(Feed::Bulk), delivery.encode()).await;
+    bench.bounce(&log(Feed::Bulk), DELIVERY_LIMIT).await;
+    bench.work();
+    bench.delivery(State::Delivered, 1).await;
+}
+
+#[tokio::test]
+async fn a_message_whose_delivery_is_in_other_hands_keeps_its_count() {
+    let bench = Bench::new().await;
+    let delivery = Delivery::new(event(), "log");
+    bench.ledger.adopt(&delivery).await.unwrap();
+    let lease = Duration::from_mins(1);
+    let ids = [delivery.id];
+    let killed = bench.ledger.take(&ids, Uuid::now_v7(), lease);
+    assert!(matches!(killed.await.unwrap()[..], [Leave::Granted { .. }]));
+    bench.publish(log(Feed::Urgent), delivery.encode()).await;
+    bench.bounce(&log(Feed::Urgent), DELIVERY_LIMIT - 1).await;
+    bench.work();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bench.lifecycle.stop();
+    assert!(bench.lifecycle.finish(Duration::from_secs(10)).await);
+    let mut poison = bench.queue.consume(&QueueName::Poison, 1).await.unwrap();
+    let parked = tokio::time::timeout(Duration::from_secs(5), poison.receive(1)).await;
+    assert_eq!(parked.unwrap().unwrap()[0].body, delivery.encode());
+}
+
+/// A target with a bug.
+struct Panicking;
+
+#[async_trait::async_trait]
+impl worker::targets::Target for Panicking {
+    async fn deliver(&self, _: &[Delivery]) -> Vec<Answer> {
+        panic!("as a bug would")
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_panics_spends_its_attempts_and_keeps_nothing_waiting() {
+    let bench = Bench::with(
+        "breaker_after = 1",
+        "[retry]\nschedule = ['100ms', '100ms']",
+    )
+    .await;
+    let delivery = Delivery::new(event(), "log");
+    bench.ledger.adopt(&delivery).await.unwrap();
+    bench.publish(log(Feed::Urgent), delivery.encode()).await;
+    bench.work_with(|app| {
+        Arc::get_mut(&mut app.outlets[0]).unwrap().target = Box::new(Panicking);
+    });
+    bench.delivery(State::Dead, 1).await;
+    assert_eq!(bench.ledger.attempts(delivery.id).await.unwrap().len(), 3);
+}
+
+/// A parser with a bug.
+#[derive(Debug)]
+struct Careless;
+
+impl Provider for Careless {
+    fn name(&self) -> &'static str {
+        "careless"
+    }
+
+    fn priority(&self, _: &[u8]) -> Priority {
+        Priority::Urgent
+    }
+
+    fn parse(&self, _: &Envelope) -> providers::Parsed {
+        panic!("as a bug would")
+    }
+
+    fn samples(&self) -> &'static [providers::Sample] {
+        &[]
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_a_parser_panics_at_goes_to_quarantine() {
+    let bench = Bench::new().await;
+    let envelope = envelope_of("shop", "user@example.com");
+    bench
+        .publish(inbound(), envelope::encode([&envelope]))
+        .await;
+    bench.work_with(|app| app.sources.get_mut("shop").unwrap().provider = &Careless);
+    assert!(bench.held(1).await[0].reason.contains("panicked"));
+    assert!(!bench.lifecycle.is_stopping());
 }
 
 #[tokio::test]

@@ -183,6 +183,7 @@ async fn a_hundred_and_twenty_events_come_page_by_page_each_once_newest_first() 
     .await;
 }
 
+// rows: SM-22
 #[tokio::test]
 async fn one_event_comes_with_its_payload_its_deliveries_and_their_attempts() {
     on_each(async |door| {

@@ -14,6 +14,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -222,7 +223,10 @@ impl Door {
             next_attempt_at: None,
             attempt,
         };
-        self.ledger.finish(&[finished]).await.unwrap();
+        let lease = Duration::from_secs(30);
+        let me = Uuid::now_v7();
+        self.ledger.take(&[delivery], me, lease).await.unwrap();
+        self.ledger.finish(&[finished], me).await.unwrap();
     }
 
     /// Follows the pages of a list to its end, and gives the ids and the number of pages.

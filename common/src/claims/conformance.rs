@@ -63,12 +63,14 @@ impl Store {
             return;
         }
         let client = redis::Client::open(self.url.as_str()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let keys: Vec<String> = redis::cmd("KEYS")
+        // No limit: on a server with millions of keys, finding ours takes a moment.
+        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let connection = client.get_multiplexed_async_connection_with_config(&patient);
+        let mut connection = connection.await.unwrap();
+        let keys = redis::cmd("KEYS")
             .arg(format!("{}:*", self.prefix))
-            .query_async(&mut connection)
-            .await
-            .unwrap();
+            .to_owned();
+        let keys: Vec<String> = keys.query_async(&mut connection).await.unwrap();
         if !keys.is_empty() {
             redis::cmd("DEL")
                 .arg(keys)

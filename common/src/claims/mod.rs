@@ -87,7 +87,8 @@ pub trait Claims: Send + Sync {
 
 /// Connects to the claims store that `url` names: `redis://`, `rediss://` or `sqlite:PATH`.
 ///
-/// `prefix` stands before every key on a shared server.
+/// `prefix` stands before every key on a shared server. A file is better the claims' own than the queue's. The first
+/// connection must succeed; from then on it is the adapter that keeps it up.
 pub async fn connect(url: &str, prefix: &str) -> Result<Arc<dyn Claims>> {
     if url.starts_with("sqlite:") {
         Ok(Arc::new(SqliteClaims::open(url).await?))

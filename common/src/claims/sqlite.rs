@@ -164,3 +164,36 @@ fn after(now: Timestamp, lifetime: std::time::Duration) -> i64 {
 fn failure(error: sqlx::Error) -> Error {
     Error(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn expired_claims_do_not_heap_up() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let claims = SqliteClaims::open(&format!("sqlite:{}/claims.db", folder.path().display()))
+            .await
+            .unwrap();
+        let mut now = clock::now();
+        for event in 0..200_u128 {
+            let wish = |event| Wish {
+                event: uuid::Uuid::from_u128(event),
+                envelope: uuid::Uuid::nil(),
+                fingerprint: 0,
+            };
+            claims
+                .claim_at(
+                    &[wish(3 * event), wish(3 * event + 1), wish(3 * event + 2)],
+                    now,
+                )
+                .await
+                .unwrap();
+            now += super::super::UNSETTLED / 10;
+        }
+        let mut connection = claims.connection.lock().await;
+        let count = sqlx::query_scalar("SELECT count(*) FROM claim");
+        let left: i64 = count.fetch_one(&mut *connection).await.unwrap();
+        assert!(left <= 33, "{left} are left, of which 30 stand");
+    }
+}

@@ -4,22 +4,25 @@
 //! worker reads them from [`Target::settings`], into the same list of mistakes.
 
 mod load;
+mod services;
 mod source;
+mod stores;
 mod target;
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     names::names,
     schedule::{LONGEST, Schedule},
-    settings::{ByteSize, Section},
+    settings::Section,
 };
 
 pub use load::{LoadError, Loaded, environment};
+pub use services::{Api, ApiKey, Ingress, Role, Worker};
 pub use source::{AuthKind, Credential, Source};
+pub use stores::{Claims, Ledger, Queue};
 pub use target::{Filter, Rate, Target};
 
 /// Everything that is configured.
@@ -38,77 +41,6 @@ pub struct Config {
     pub targets: Vec<Target>,
 }
 
-/// `[ingress]`: the HTTP door.
-#[derive(Debug)]
-pub struct Ingress {
-    pub bind: SocketAddr,
-    pub ops_bind: SocketAddr,
-    /// Counted while streaming; above it the answer is 413.
-    pub max_body: usize,
-    /// How long a request waits for the queue before it is answered 503.
-    pub publish_timeout: Duration,
-    /// Requests in hand at a time; above it the answer is 503 at once.
-    pub max_in_flight: usize,
-    /// How long a client may take over its headers, and again over its body.
-    pub read_timeout: Duration,
-    pub max_connections: usize,
-}
-
-/// `[api]`: what reads and writes the ledger on request.
-#[derive(Debug)]
-pub struct Api {
-    pub bind: SocketAddr,
-    pub ops_bind: SocketAddr,
-    pub keys: Vec<ApiKey>,
-}
-
-names! {
-    /// What a key may do; each role may all that the ones before it may.
-    Role { Check = "check", Read = "read", Write = "write", Admin = "admin" }
-}
-
-/// One of `api.keys`.
-#[derive(Debug, Clone)]
-pub struct ApiKey {
-    pub name: String,
-    pub keys: Vec<SecretString>,
-    pub role: Role,
-}
-
-/// `[worker]`.
-#[derive(Debug)]
-pub struct Worker {
-    pub ops_bind: SocketAddr,
-    /// Messages of envelopes in hand, per inbound queue.
-    pub prefetch: u16,
-    /// How long it finishes what is in hand after SIGTERM.
-    pub shutdown_timeout: Duration,
-    /// How often deliveries that ought to move and do not are looked for.
-    pub sweep_every: Duration,
-}
-
-/// `[queue]`.
-#[derive(Debug)]
-pub struct Queue {
-    pub url: SecretString,
-    /// Stands before every queue's name, so that several Optouts can share a broker.
-    pub prefix: String,
-}
-
-/// `[claims]`.
-#[derive(Debug)]
-pub struct Claims {
-    pub url: SecretString,
-    pub prefix: String,
-}
-
-/// `[ledger]`.
-#[derive(Debug)]
-pub struct Ledger {
-    pub url: SecretString,
-    pub max_connections: u32,
-}
-
 /// `[outbound]`: the rules for all that leaves over HTTP.
 #[derive(Debug)]
 pub struct Outbound {
@@ -122,7 +54,7 @@ names! {
 }
 
 /// `[telemetry]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Telemetry {
     /// A filter such as `info` or `info,common::queue=debug`.
     pub log: String,
@@ -186,126 +118,6 @@ impl Config {
     }
 }
 
-impl Ingress {
-    fn read(mut section: Section) -> Self {
-        let ingress = Self {
-            bind: section.or("bind", local(8080)),
-            ops_bind: section.or("ops_bind", local(9080)),
-            max_body: section.or("max_body", ByteSize(1 << 20)).0,
-            publish_timeout: section.or("publish_timeout", Duration::from_secs(5)),
-            max_in_flight: section.or("max_in_flight", 4096),
-            read_timeout: section.or("read_timeout", Duration::from_secs(10)),
-            max_connections: section.or("max_connections", 16_384),
-        };
-        for (key, value) in [
-            ("max_in_flight", ingress.max_in_flight),
-            ("max_connections", ingress.max_connections),
-        ] {
-            if !(1..=1_000_000).contains(&value) {
-                section.mistake(key, "is out of range: 1 to 1000000");
-            }
-        }
-        if ingress.max_body == 0 || ingress.max_body > 15 << 20 {
-            section.mistake("max_body", "is out of range: 1B to 15MiB, since a body travels in one queue message, of which RabbitMQ takes 16MiB");
-        }
-        section.finish();
-        ingress
-    }
-}
-
-impl Api {
-    fn read(mut section: Section) -> Self {
-        let api = Self {
-            bind: section.or("bind", local(8081)),
-            ops_bind: section.or("ops_bind", local(9081)),
-            keys: section
-                .sections("keys", false)
-                .into_iter()
-                .filter_map(ApiKey::read)
-                .collect(),
-        };
-        section.finish();
-        api
-    }
-}
-
-impl ApiKey {
-    fn read(mut section: Section) -> Option<Self> {
-        let name = section.required("name");
-        let keys = section.secrets("key");
-        for key in &keys {
-            if key.expose_secret().len() < 8 {
-                section.mistake("key", "is too short: a key has at least 8 characters");
-            }
-        }
-        let role = section.required("role");
-        section.finish();
-        Some(Self {
-            name: name?,
-            keys,
-            role: role?,
-        })
-    }
-}
-
-impl Worker {
-    fn read(mut section: Section) -> Self {
-        let worker = Self {
-            ops_bind: section.or("ops_bind", local(9082)),
-            prefetch: section.or("prefetch", 128),
-            shutdown_timeout: section.or("shutdown_timeout", Duration::from_secs(25)),
-            sweep_every: section.or("sweep_every", Duration::from_mins(1)),
-        };
-        if worker.prefetch == 0 {
-            section.mistake("prefetch", "is 0, but at least 1 is needed");
-        }
-        section.finish();
-        worker
-    }
-}
-
-impl Queue {
-    fn read(mut section: Section) -> Self {
-        let url = store_url(
-            &mut section,
-            "sqlite:data/queue.db",
-            &["sqlite:", "amqp://", "amqps://"],
-        );
-        let prefix = prefix(&mut section);
-        section.finish();
-        Self { url, prefix }
-    }
-}
-
-impl Claims {
-    fn read(mut section: Section) -> Self {
-        let url = store_url(
-            &mut section,
-            "sqlite:data/queue.db",
-            &["sqlite:", "redis://", "rediss://"],
-        );
-        let prefix = prefix(&mut section);
-        section.finish();
-        Self { url, prefix }
-    }
-}
-
-impl Ledger {
-    fn read(mut section: Section) -> Self {
-        let url = store_url(
-            &mut section,
-            "sqlite:data/ledger.db",
-            &["sqlite:", "postgres://", "postgresql://"],
-        );
-        let max_connections = section.or("max_connections", 10);
-        section.finish();
-        Self {
-            url,
-            max_connections,
-        }
-    }
-}
-
 impl Outbound {
     fn read(mut section: Section) -> Self {
         let outbound = Self {
@@ -345,34 +157,6 @@ fn read_retry(mut section: Section) -> Schedule {
     Schedule::new(steps)
 }
 
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
-
-fn store_url(section: &mut Section, default: &str, schemes: &[&str]) -> SecretString {
-    let url = section
-        .secret_url("url", Some(default))
-        .unwrap_or_else(|| default.into());
-    if !schemes
-        .iter()
-        .any(|scheme| url.expose_secret().starts_with(scheme))
-    {
-        section.mistake(
-            "url",
-            format!("is none of the stores known here: {}…", schemes.join("…, ")),
-        );
-    }
-    url
-}
-
-fn prefix(section: &mut Section) -> String {
-    let prefix = section.or("prefix", "optout".to_owned());
-    if !is_name(&prefix) {
-        section.mistake("prefix", NAME_RULE);
-    }
-    prefix
-}
-
 const NAME_RULE: &str = "is not usable in a URL: use 1 to 64 of a-z, A-Z, 0-9, - and _";
 
 /// Whether a text can stand in a URL, a queue's name and a metric's label.
@@ -396,6 +180,8 @@ fn unique<'a>(root: &Section, list: &str, names: impl Iterator<Item = &'a str>) 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use secrecy::ExposeSecret;
 
     use super::*;
 

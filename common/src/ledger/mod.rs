@@ -8,9 +8,12 @@
 
 mod deliveries;
 mod events;
+mod leases;
 mod page;
 mod quarantine;
 mod record;
+mod redrive;
+mod registers;
 mod suppressions;
 
 #[cfg(test)]
@@ -20,14 +23,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use sqlx::{
     Any, AnyPool, AssertSqlSafe, Transaction,
     any::{AnyArguments, AnyPoolOptions, install_default_drivers},
     query::Query,
 };
 
-pub use deliveries::{DeliveryFilter, DeliveryRow, Finished, Leave};
+pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use events::{EventFilter, StoredEnvelope};
+pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
 pub use record::{Entry, Recorded, Unreadable};
@@ -80,9 +85,12 @@ impl From<sqlx::Error> for Error {
         let code = error
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code);
-        // PostgreSQL: data exceptions and integrity violations. SQLite: too big, constraint, mismatch.
+        // PostgreSQL: data exceptions, integrity violations, and what is too large for an index, a row or a parameter.
+        // SQLite: too big, constraint, mismatch.
         let refused = code.is_some_and(|code| match code.len() {
-            5 => code.starts_with("22") || code.starts_with("23"),
+            5 => ["22", "23", "54"]
+                .iter()
+                .any(|class| code.starts_with(class)),
             _ => matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(18..=20)),
         });
         if refused {
@@ -230,6 +238,12 @@ fn sqlite_url(path: &str) -> Result<String> {
 /// Rows as one JSON parameter.
 fn rows<T: Serialize>(rows: &[T]) -> String {
     serde_json::to_string(rows).expect("rows have text keys")
+}
+
+/// Puts rows in the order of their ids: the same for all workers, so that two that write the same rows do not wait for
+/// each other in a ring.
+fn in_order(rows: &mut [Value]) {
+    rows.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
 }
 
 /// A time as it is stored.

@@ -1,12 +1,16 @@
 //! Quarantine: what was accepted and could not be read or recorded, with the reason. Nothing is thrown away.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 use uuid::Uuid;
 
-use super::{Ledger, Page, Result, Unreadable, micros, page::Cursor, parsed, rows, timestamp};
+use super::{
+    Entry, Ledger, Page, Result, Unreadable, micros, page::Cursor, parsed, rows, timestamp,
+};
 use crate::{clock, envelope::Envelope, event::derived_id, names::names};
 
 names! {
@@ -48,7 +52,7 @@ impl Ledger {
             element: None,
             reason: reason.to_owned(),
         }];
-        let entry = super::Entry {
+        let entry = Entry {
             envelope,
             provider,
             events: vec![],
@@ -58,14 +62,26 @@ impl Ledger {
         self.record(&[entry]).await.map(|_| ())
     }
 
+    /// Holds what could not be read of these envelopes.
     pub(super) async fn hold(
         &self,
         transaction: &mut Transaction<'_, Any>,
-        values: &[Value],
+        entries: &[Entry<'_>],
     ) -> Result<()> {
+        let now = micros(clock::now());
+        // By id, since an envelope may be twice in a batch and one statement must not touch a row twice.
+        let values: BTreeMap<_, _> = entries
+            .iter()
+            .flat_map(|entry| entry.unreadable.iter().map(|it| (entry.envelope, it)))
+            .map(|(envelope, unreadable)| {
+                let id = entry_id(envelope.id, unreadable.element);
+                (id, row(id, envelope, unreadable, now))
+            })
+            .collect();
         if values.is_empty() {
             return Ok(());
         }
+        let values: Vec<_> = values.into_values().collect();
         // A body that is tried again and still cannot be read is held again, with today's reason.
         let text = "
             INSERT INTO quarantine (id, envelope_id, source, element, reason, state, created_at)
@@ -75,7 +91,7 @@ impl Ledger {
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO UPDATE SET state = 'held', reason = excluded.reason";
         self.query(text)
-            .bind(rows(values))
+            .bind(rows(&values))
             .execute(&mut **transaction)
             .await?;
         Ok(())
@@ -164,13 +180,15 @@ impl Ledger {
     }
 }
 
-/// The row of one unreadable body or element; its id is derived, so recording it twice holds it once.
-pub(super) fn row(envelope: &Envelope, unreadable: &Unreadable, now: i64) -> Value {
-    let element = unreadable
-        .element
-        .map_or_else(|| "body".to_owned(), |element| element.to_string());
+/// The id of one unreadable body or element: derived, so that recording it twice holds it once.
+fn entry_id(envelope: Uuid, element: Option<usize>) -> Uuid {
+    let element = element.map_or_else(|| "body".to_owned(), |element| element.to_string());
+    derived_id("quarantine", &envelope.to_string(), [element.as_str()])
+}
+
+fn row(id: Uuid, envelope: &Envelope, unreadable: &Unreadable, now: i64) -> Value {
     json!({
-        "id": derived_id("quarantine", &envelope.id.to_string(), [element.as_str()]), "envelope_id": envelope.id,
+        "id": id, "envelope_id": envelope.id,
         "source": envelope.source, "element": unreadable.element, "reason": unreadable.reason.replace('\0', "\u{fffd}"),
         "created_at": now,
     })

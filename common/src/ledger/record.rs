@@ -3,14 +3,14 @@
 //! The transaction may run again with the same envelopes, after a crash or a lost connection: every row is keyed by what
 //! it is, the first envelope with an event stays its owner, and a register only ever moves to the later event.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{Any, Row, Transaction};
 use uuid::Uuid;
 
-use super::{Ledger, Result, micros, parsed, rows};
+use super::{Ledger, Result, in_order, micros, parsed, rows};
 use crate::{
     clock,
     delivery::{Delivery, State},
@@ -63,7 +63,7 @@ impl Ledger {
         .await?;
         self.insert_deliveries(&mut transaction, told(entries, &recorded))
             .await?;
-        self.insert_quarantine(&mut transaction, entries).await?;
+        self.hold(&mut transaction, entries).await?;
         self.insert_envelopes(&mut transaction, entries, &recorded)
             .await?;
         transaction.commit().await?;
@@ -97,8 +97,7 @@ impl Ledger {
         if values.is_empty() {
             return Ok(());
         }
-        // One order for all workers, so that two that insert the same rows do not wait for each other in a ring.
-        values.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+        in_order(&mut values);
         let text = "
             INSERT INTO events (id, envelope_id, source, provider, kind, bounce_class, channel, contact, contact_raw,
                 scope, occurred_at, received_at, recorded_at, time_assumed, reason, origin, effect, provider_event,
@@ -190,41 +189,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// Folds the events into the registers: the later one wins, at the same instant the one that suppresses, and
-    /// between two that agree the one with the larger id, so that every order gives the same rows.
-    async fn set_registers<'a>(
-        &self,
-        transaction: &mut Transaction<'_, Any>,
-        events: impl Iterator<Item = &'a Event>,
-    ) -> Result<()> {
-        let folded = fold(events);
-        if folded.is_empty() {
-            return Ok(());
-        }
-        let now = micros(clock::now());
-        let values: Vec<_> = folded.values().map(|set| set.row(now)).collect();
-        let text = "
-            INSERT INTO registers (channel, contact, scope, source, lane, suppressed, occurred_at, event_id, kind,
-                reason, origin, updated_at)
-            SELECT rows.value->>'channel', rows.value->>'contact', rows.value->>'scope', rows.value->>'source',
-                rows.value->>'lane', CAST(rows.value->>'suppressed' AS BIGINT),
-                CAST(rows.value->>'occurred_at' AS BIGINT), rows.value->>'event_id', rows.value->>'kind',
-                rows.value->>'reason', rows.value->>'origin', CAST(rows.value->>'updated_at' AS BIGINT)
-            FROM {rows} WHERE TRUE
-            ON CONFLICT (contact, channel, scope, source, lane) DO UPDATE SET
-                suppressed = excluded.suppressed, occurred_at = excluded.occurred_at, event_id = excluded.event_id,
-                kind = excluded.kind, reason = excluded.reason, origin = excluded.origin, updated_at = excluded.updated_at
-            WHERE excluded.occurred_at > registers.occurred_at
-                OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed > registers.suppressed)
-                OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed = registers.suppressed
-                    AND excluded.event_id > registers.event_id)";
-        self.query(text)
-            .bind(rows(&values))
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
-    }
-
     async fn insert_deliveries<'a>(
         &self,
         transaction: &mut Transaction<'_, Any>,
@@ -242,7 +206,7 @@ impl Ledger {
         if values.is_empty() {
             return Ok(());
         }
-        values.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+        in_order(&mut values);
         let text = "
             INSERT INTO deliveries (id, event_id, target, kind, state, attempts, attempts_ever, created_at, moved_at)
             SELECT rows.value->>'id', rows.value->>'event_id', rows.value->>'target', rows.value->>'kind',
@@ -256,24 +220,6 @@ impl Ledger {
         Ok(())
     }
 
-    async fn insert_quarantine(
-        &self,
-        transaction: &mut Transaction<'_, Any>,
-        entries: &[Entry<'_>],
-    ) -> Result<()> {
-        let now = micros(clock::now());
-        let values: Vec<_> = entries
-            .iter()
-            .flat_map(|entry| {
-                entry
-                    .unreadable
-                    .iter()
-                    .map(|unreadable| super::quarantine::row(entry.envelope, unreadable, now))
-            })
-            .collect();
-        self.hold(transaction, &values).await
-    }
-
     async fn insert_envelopes(
         &self,
         transaction: &mut Transaction<'_, Any>,
@@ -281,7 +227,7 @@ impl Ledger {
         recorded: &[Recorded],
     ) -> Result<()> {
         let mut recorded = recorded.iter();
-        let values: Vec<_> = entries
+        let mut values: Vec<_> = entries
             .iter()
             .map(|entry| {
                 let repeated = recorded
@@ -291,6 +237,7 @@ impl Ledger {
                 envelope_row(entry, entry.duplicates + repeated.count())
             })
             .collect();
+        in_order(&mut values);
         let text = "
             INSERT INTO envelopes (id, source, provider, received_at, content_type, headers, body, events, duplicates, malformed)
             SELECT rows.value->>'id', rows.value->>'source', rows.value->>'provider',
@@ -322,68 +269,6 @@ fn told<'a>(
     events
         .filter(|(_, recorded)| **recorded == Recorded::Owned)
         .map(|((event, targets), _)| (*event, &targets[..]))
-}
-
-/// One register's new value.
-#[derive(Debug, Clone, Copy)]
-struct Set<'a> {
-    event: &'a Event,
-    place: Place<'a>,
-    suppressed: bool,
-}
-
-/// Contact, channel, scope, source, lane: the register's key, in the key's order.
-type Place<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str);
-
-impl Set<'_> {
-    /// What decides which of two values of one register stands.
-    fn rank(&self) -> (jiff::Timestamp, bool, String) {
-        (
-            self.event.occurred_at,
-            self.suppressed,
-            self.event.id.to_string(),
-        )
-    }
-
-    fn row(&self, now: i64) -> Value {
-        let (contact, channel, scope, source, lane) = self.place;
-        json!({ "contact": contact, "channel": channel, "scope": scope, "source": source, "lane": lane,
-            "suppressed": i64::from(self.suppressed), "occurred_at": micros(self.event.occurred_at), "event_id": self.event.id,
-            "kind": self.event.kind, "reason": self.event.reason, "origin": self.event.origin, "updated_at": now })
-    }
-}
-
-/// The winner per register, in the key's order: one statement must not touch a row twice.
-fn fold<'a>(events: impl Iterator<Item = &'a Event>) -> BTreeMap<Place<'a>, Set<'a>> {
-    let mut folded: BTreeMap<Place<'a>, Set<'a>> = BTreeMap::new();
-    for event in events {
-        let Some(contact) = &event.contact else {
-            continue;
-        };
-        for change in event.changes() {
-            let place = (
-                &*contact.address,
-                contact.channel.as_str(),
-                change.scope,
-                &*event.source,
-                change.lane.as_str(),
-            );
-            let set = Set {
-                event,
-                place,
-                suppressed: change.suppressed,
-            };
-            folded
-                .entry(place)
-                .and_modify(|best| {
-                    if set.rank() > best.rank() {
-                        *best = set;
-                    }
-                })
-                .or_insert(set);
-        }
-    }
-    folded
 }
 
 fn event_row(event: &Event, now: i64) -> Value {

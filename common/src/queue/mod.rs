@@ -96,7 +96,8 @@ impl FromStr for QueueName {
 pub struct Message {
     pub queue: QueueName,
     pub body: Bytes,
-    /// Zero for work that is due now. RabbitMQ may hand it out late by up to the next longer wait queue's step.
+    /// Zero for work that is due now. RabbitMQ may hand it out late by up to the next longer wait queue's step, and cuts
+    /// what is longer than a day to a day.
     pub delay: Duration,
 }
 
@@ -140,7 +141,7 @@ pub trait Queue: Send + Sync {
     /// Makes sure that the queues exist, with all that belongs to them, now and after each reconnection.
     async fn declare(&self, queues: &[QueueName]) -> Result<()>;
 
-    /// Puts the messages in. `Ok` means that all are durable.
+    /// Puts the messages in. `Ok` means that all are durable. A queue that this process has not declared is refused.
     async fn publish(&self, messages: Vec<Message>) -> Result<()>;
 
     /// Starts taking from a queue, with at most `prefetch` messages in hand. Dropping the consumer gives them back.
@@ -161,7 +162,8 @@ pub trait Consumer: Send {
     /// returned or still the queue's (or this consumer's, to be returned by the next call).
     async fn receive(&mut self, max: usize) -> Result<Vec<Received>>;
 
-    /// These are finished: they leave the queue for good.
+    /// These are finished: they leave the queue for good. `Ok` means that it is told (RabbitMQ, which does not answer) or
+    /// done (SQLite). Tokens that are not in hand are passed over.
     async fn ack(&mut self, tokens: &[u64]) -> Result<()>;
 
     /// These go back to the queue, to be handed out again.
@@ -175,7 +177,8 @@ fn undeclared(queue: &QueueName) -> Error {
 
 /// Connects to the queue that `url` names: `amqp://`, `amqps://` or `sqlite:PATH`.
 ///
-/// `prefix` stands before every name on a shared broker; `delays` are the steps that delayed messages will want.
+/// `prefix` stands before every name on a shared broker; `delays` are the steps that delayed messages will want (a second
+/// and a day are always there). The first connection must succeed; from then on it is the adapter that keeps it up.
 pub async fn connect(url: &str, prefix: &str, delays: &[Duration]) -> Result<Arc<dyn Queue>> {
     if url.starts_with("sqlite:") {
         Ok(Arc::new(SqliteQueue::open(url).await?))

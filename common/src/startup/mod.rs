@@ -2,15 +2,22 @@
 //!
 //! 1. [`load`] reads the configuration, or says all that is wrong with it and gives the exit code 64;
 //! 2. [`run`] sets up logs, metrics, TLS and the runtime, lets the binary start its loops, and waits for the end;
-//! 3. inside of it, [`queue`], [`claims`] and [`ledger`] give the stores, away or not, and [`Process::watch`] opens the operations
+//! 3. inside of it, [`queue()`], [`claims()`] and [`ledger()`] give the stores, away or not, and [`Process::watch`] opens the operations
 //!    listener.
 
 mod ledger;
 mod stores;
 
-use std::{future::Future, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context;
+use clap::Args;
 use tracing::error;
 
 use crate::{
@@ -24,6 +31,9 @@ use crate::{
 pub use ledger::ledger;
 pub use stores::{claims, queue};
 
+/// All binaries are released together.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// `EX_USAGE`: the configuration has to be mended, starting again will not help.
 const MISCONFIGURED: u8 = 64;
 
@@ -32,13 +42,16 @@ const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// Reads the configuration of this process. `check` may read what is left of it (the targets' own settings) into the
 /// same list of mistakes. Mistakes go to standard error, one a line, each by its key.
-pub fn load(path: Option<&Path>, check: impl FnOnce(&Loaded)) -> Result<Loaded, ExitCode> {
+pub fn load<T>(
+    path: Option<&Path>,
+    check: impl FnOnce(&Loaded) -> T,
+) -> Result<(Loaded, T), ExitCode> {
     let problems: Vec<_> = match Loaded::find(path, environment()) {
         Err(error) => vec![format!("{:#}", anyhow::Error::from(error))],
         Ok(loaded) => {
-            check(&loaded);
+            let checked = check(&loaded);
             match loaded.mistakes() {
-                mistakes if mistakes.is_empty() => return Ok(loaded),
+                mistakes if mistakes.is_empty() => return Ok((loaded, checked)),
                 mistakes => mistakes.iter().map(ToString::to_string).collect(),
             }
         }
@@ -70,6 +83,53 @@ pub enum Threads {
 pub struct Process {
     pub lifecycle: Lifecycle,
     pub metrics: Metrics,
+}
+
+/// The command line of a binary that is one service.
+#[derive(Debug, clap::Args)]
+struct Arguments {
+    /// The configuration file; else the one that `OPTOUT_CONFIG` names, else ./optout.toml, else defaults
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+}
+
+/// The whole of a binary that is one service: reads the command line, then [serves](serve).
+pub fn service<T, F>(
+    name: &'static str,
+    about: &'static str,
+    threads: Threads,
+    check: impl FnOnce(&Loaded) -> T,
+    start: impl FnOnce(Process, Loaded, T) -> F,
+) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let command = Arguments::augment_args(clap::Command::new(name));
+    let matches = command.about(about).version(VERSION).get_matches();
+    let path = matches.get_one::<PathBuf>("config");
+    serve(path.map(PathBuf::as_path), threads, check, start)
+}
+
+/// Loads the configuration and [runs](run) a process with it. What `check` makes of the configuration is given to
+/// `start`, once nothing in it is wrong.
+pub fn serve<T, F>(
+    path: Option<&Path>,
+    threads: Threads,
+    check: impl FnOnce(&Loaded) -> T,
+    start: impl FnOnce(Process, Loaded, T) -> F,
+) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let (loaded, checked) = match load(path, check) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let telemetry = loaded.config.telemetry.clone();
+    let patience = loaded.config.worker.shutdown_timeout;
+    run(&telemetry, threads, patience, |process| {
+        start(process, loaded, checked)
+    })
 }
 
 /// Runs a process: `start` starts its loops and returns; then it runs until a signal or the end of a loop, and has

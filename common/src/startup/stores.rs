@@ -58,7 +58,7 @@ pub async fn queue(
     late
 }
 
-/// The claims store, on the same terms as [`queue`].
+/// The claims store, on the same terms as [`queue()`].
 pub async fn claims(config: &Config, lifecycle: &Lifecycle) -> Arc<dyn Claims> {
     let (url, prefix) = (config.claims.url.clone(), config.claims.prefix.clone());
     let late: Arc<Late<dyn Claims>> = Arc::new(Late::new("claims"));

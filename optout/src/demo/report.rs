@@ -219,9 +219,7 @@ pub(super) fn invite(ports: Ports) {
         "           -d '{{\"event\":\"unsubscribed\",\"email\":\"you@example.com\",\"timestamp\":\"2026-01-01T00:00:00Z\"}}'"
     );
     println!("      curl http://127.0.0.1:{ops}/metrics");
-    println!(
-        "  The api, and once it is built the dashboard, are at http://127.0.0.1:{api}/ (key: {API_KEY}). Ctrl-C ends it."
-    );
+    println!("  The api is at http://127.0.0.1:{api}/ (key: {API_KEY}). Ctrl-C ends it.");
     println!();
 }
 

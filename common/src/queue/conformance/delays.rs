@@ -42,8 +42,9 @@ async fn a_delayed_message_is_never_early_and_arrives(store: &Store) {
 
 async fn a_shorter_delay_is_not_held_up_by_a_longer_one(store: &Store) {
     let queue = store.open().await;
+    let start = Instant::now();
     queue
-        .publish(vec![delayed(&retried(), "longer", 2500)])
+        .publish(vec![delayed(&retried(), "longer", 1500)])
         .await
         .unwrap();
     queue
@@ -53,6 +54,11 @@ async fn a_shorter_delay_is_not_held_up_by_a_longer_one(store: &Store) {
     let mut consumer = queue.consume(&retried(), 10).await.unwrap();
     assert_eq!(receive_one(&mut consumer).await.body, "shorter");
     assert_eq!(receive_one(&mut consumer).await.body, "longer");
+    let took = start.elapsed();
+    assert!(
+        took < Duration::from_millis(2900),
+        "after its delay, not after the step of 3 s: {took:?}"
+    );
 }
 
 /// Releases the next message as often as it takes until it is parked.

@@ -60,6 +60,11 @@ fn retried() -> QueueName {
     QueueName::Target("slack".to_owned(), Feed::Retried)
 }
 
+/// Known to the adapter in one test, and not declared.
+fn unbound() -> QueueName {
+    QueueName::Target("unbound".to_owned(), Feed::Bulk)
+}
+
 impl Store {
     fn sqlite() -> Self {
         let folder = TempDir::new().unwrap();
@@ -103,7 +108,7 @@ impl Store {
             return;
         }
         let topology = Topology::new(&self.prefix, &[Duration::from_secs(3)]);
-        for queue in [URGENT, BULK, retried()] {
+        for queue in [URGENT, BULK, retried(), unbound()] {
             topology.add(&queue);
         }
         let connection = self.broker().await;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::{FutureExt, future::join_all};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{super::*, *};
 
@@ -13,7 +13,9 @@ behaviours! {
     any_subset_can_be_acknowledged_in_any_order,
     a_released_message_comes_again_with_a_higher_count,
     a_dropped_consumer_gives_back_what_it_holds,
+    a_consumer_that_is_dropped_while_it_waits_loses_nothing,
     a_cancelled_receive_loses_nothing,
+    a_consumer_that_waits_is_woken,
     two_consumers_never_have_the_same_message,
     prefetch_bounds_what_is_in_hand,
     a_consumer_sees_only_its_own_queue,
@@ -157,6 +159,47 @@ async fn a_cancelled_receive_loses_nothing(store: &Store) {
         .expect("all arrive");
     drop(consumer);
     ready(&queue, &URGENT, 0).await;
+}
+
+async fn a_consumer_that_is_dropped_while_it_waits_loses_nothing(store: &Store) {
+    let queue = store.open().await;
+    let start = Instant::now();
+    for round in 0_u32..40 {
+        queue.publish(vec![message(&URGENT, round)]).await.unwrap();
+        let mut dropped = queue.consume(&URGENT, 1).await.unwrap();
+        let asking = timeout(
+            Duration::from_micros(u64::from(round) * 20),
+            dropped.receive(1),
+        );
+        drop(asking.await);
+        drop(dropped);
+        let mut consumer = queue.consume(&URGENT, 1).await.unwrap();
+        let came = receive_one(&mut consumer).await;
+        assert_eq!(came.body, round.to_string());
+        consumer.ack(&[came.token]).await.unwrap();
+    }
+    let each = start.elapsed() / 40;
+    assert!(
+        each < Duration::from_secs(1),
+        "not when a lease ends: {each:?}"
+    );
+}
+
+async fn a_consumer_that_waits_is_woken(store: &Store) {
+    let queue = store.open().await;
+    let mut consumer = queue.consume(&URGENT, 10).await.unwrap();
+    for milliseconds in [0, 100] {
+        sleep(SHORT).await; // so that it has looked, and waits
+        let publishing = async {
+            sleep(SHORT).await;
+            queue
+                .publish(vec![delayed(&URGENT, "a", milliseconds)])
+                .await
+                .unwrap();
+        };
+        let (came, ()) = tokio::join!(receive_one(&mut consumer), publishing);
+        consumer.ack(&[came.token]).await.unwrap();
+    }
 }
 
 async fn two_consumers_never_have_the_same_message(store: &Store) {

@@ -30,6 +30,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// How long it may take to declare everything.
 const DECLARE: Duration = Duration::from_secs(30);
 
+/// A queue that was deleted on the broker is declared again, but not more often than this.
+const MEND: Duration = Duration::from_secs(1);
+
 /// How often a lost connection is looked for while nothing is published.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -112,15 +115,18 @@ impl Publisher {
         let mut traffic = Traffic::new(&self.link, channel);
         let mut look = interval(LOOK);
         let mut heard = Instant::now();
+        let mut mended = None;
         loop {
             traffic.launch();
             tokio::select! {
                 biased;
                 Some(landed) = traffic.flying.next() => {
                     heard = Instant::now();
-                    let returned = traffic.settle(landed);
-                    if returned && let Err(error) = self.link.topology.declare(connection).await {
-                        tracing::warn!(%error, "a queue is missing on the broker, and could not be declared again");
+                    if traffic.settle(landed) && mended.is_none_or(|at: Instant| at.elapsed() > MEND) {
+                        mended = Some(Instant::now());
+                        if let Err(error) = within(DECLARE, self.link.topology.declare(connection)).await {
+                            tracing::warn!(%error, "a queue is missing on the broker, and could not be declared again");
+                        }
                     }
                 }
                 batch = self.inbox.recv(), if traffic.has_room() => {

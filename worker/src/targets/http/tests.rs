@@ -184,3 +184,14 @@ fn settings_that_cannot_work_are_mistakes_by_key() {
     );
     assert!(only("sign = false\nbody = '{{ nothing }}'").starts_with("body: names nothing"));
 }
+
+// rows: SM-20
+#[test]
+fn a_url_without_encryption_is_a_mistake_unless_it_is_asked_for() {
+    let plain = format!(
+        "url = 'http://hooks.example.com/x'\nsecret = '{}'\n",
+        SECRETS[0]
+    );
+    assert!(mistakes(KIND, &plain)[0].starts_with("url: is sent to without encryption"));
+    assert!(mistakes(KIND, &format!("{plain}allow_http = true")).is_empty());
+}

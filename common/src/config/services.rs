@@ -1,0 +1,141 @@
+//! The three services: where each listens, and within what bounds it works.
+
+use std::{net::SocketAddr, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    names::names,
+    settings::{ByteSize, Section},
+};
+
+/// `[ingress]`: the HTTP door.
+#[derive(Debug)]
+pub struct Ingress {
+    pub bind: SocketAddr,
+    pub ops_bind: SocketAddr,
+    /// Counted while streaming; above it the answer is 413.
+    pub max_body: usize,
+    /// How long a request waits for the queue before it is answered 503.
+    pub publish_timeout: Duration,
+    /// Requests in hand at a time; above it the answer is 503 at once.
+    pub max_in_flight: usize,
+    /// How long a client may take over its headers, and again over its body.
+    pub read_timeout: Duration,
+    pub max_connections: usize,
+}
+
+/// `[api]`: what reads and writes the ledger on request.
+#[derive(Debug)]
+pub struct Api {
+    pub bind: SocketAddr,
+    pub ops_bind: SocketAddr,
+    pub keys: Vec<ApiKey>,
+}
+
+names! {
+    /// What a key may do; each role may all that the ones before it may.
+    Role { Check = "check", Read = "read", Write = "write", Admin = "admin" }
+}
+
+/// One of `api.keys`.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    pub name: String,
+    pub keys: Vec<SecretString>,
+    pub role: Role,
+}
+
+/// `[worker]`.
+#[derive(Debug)]
+pub struct Worker {
+    pub ops_bind: SocketAddr,
+    /// Messages of envelopes in hand, per inbound queue.
+    pub prefetch: u16,
+    /// How long it finishes what is in hand after SIGTERM.
+    pub shutdown_timeout: Duration,
+    /// How often deliveries that ought to move and do not are looked for.
+    pub sweep_every: Duration,
+}
+
+impl Ingress {
+    pub(super) fn read(mut section: Section) -> Self {
+        let ingress = Self {
+            bind: section.or("bind", local(8080)),
+            ops_bind: section.or("ops_bind", local(9080)),
+            max_body: section.or("max_body", ByteSize(1 << 20)).0,
+            publish_timeout: section.or("publish_timeout", Duration::from_secs(5)),
+            max_in_flight: section.or("max_in_flight", 4096),
+            read_timeout: section.or("read_timeout", Duration::from_secs(10)),
+            max_connections: section.or("max_connections", 16_384),
+        };
+        for (key, value) in [
+            ("max_in_flight", ingress.max_in_flight),
+            ("max_connections", ingress.max_connections),
+        ] {
+            if !(1..=1_000_000).contains(&value) {
+                section.mistake(key, "is out of range: 1 to 1000000");
+            }
+        }
+        if ingress.max_body == 0 || ingress.max_body > 15 << 20 {
+            section.mistake("max_body", "is out of range: 1B to 15MiB, since a body travels in one queue message, of which RabbitMQ takes 16MiB");
+        }
+        section.finish();
+        ingress
+    }
+}
+
+impl Api {
+    pub(super) fn read(mut section: Section) -> Self {
+        let api = Self {
+            bind: section.or("bind", local(8081)),
+            ops_bind: section.or("ops_bind", local(9081)),
+            keys: section
+                .sections("keys", false)
+                .into_iter()
+                .filter_map(ApiKey::read)
+                .collect(),
+        };
+        section.finish();
+        api
+    }
+}
+
+impl ApiKey {
+    fn read(mut section: Section) -> Option<Self> {
+        let name = section.required("name");
+        let keys = section.secrets("key");
+        for key in &keys {
+            if key.expose_secret().len() < 8 {
+                section.mistake("key", "is too short: a key has at least 8 characters");
+            }
+        }
+        let role = section.required("role");
+        section.finish();
+        Some(Self {
+            name: name?,
+            keys,
+            role: role?,
+        })
+    }
+}
+
+impl Worker {
+    pub(super) fn read(mut section: Section) -> Self {
+        let worker = Self {
+            ops_bind: section.or("ops_bind", local(9082)),
+            prefetch: section.or("prefetch", 128),
+            shutdown_timeout: section.or("shutdown_timeout", Duration::from_secs(25)),
+            sweep_every: section.or("sweep_every", Duration::from_mins(1)),
+        };
+        if worker.prefetch == 0 {
+            section.mistake("prefetch", "is 0, but at least 1 is needed");
+        }
+        section.finish();
+        worker
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}

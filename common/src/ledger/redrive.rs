@@ -1,0 +1,93 @@
+//! Deliveries that are told again: by hand, or since they ought to move and do not. Each is returned to be published.
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::{Row, any::AnyRow};
+use uuid::Uuid;
+
+use super::{Ledger, Result, micros, rows};
+use crate::{clock, delivery::Delivery};
+
+impl Ledger {
+    /// Puts a delivery back to the start of its schedule, and returns it for publishing. None if there is none.
+    ///
+    /// An attempt that is under way keeps its time, so that there are not two at once, but decides nothing any more.
+    /// Before the publish, so that the worker that gets it finds it pending; if the publish then fails, the sweep
+    /// finds it.
+    pub async fn restart(&self, delivery: Uuid) -> Result<Option<Delivery>> {
+        let text = "
+            UPDATE deliveries SET state = 'pending', attempts = 0, next_attempt_at = NULL, delivered_at = NULL,
+                lease_owner = NULL, moved_at = $2
+            WHERE id = $1";
+        self.query(text)
+            .bind(delivery.to_string())
+            .bind(micros(clock::now()))
+            .execute(&self.pool)
+            .await?;
+        let text = format!(
+            "SELECT {}, target FROM deliveries JOIN events ON events.id = event_id WHERE deliveries.id = $1",
+            super::events::COLUMNS
+        );
+        let row = self
+            .query(&text)
+            .bind(delivery.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| delivery_of(&row)).transpose()
+    }
+
+    /// Finds deliveries to `target` that ought to move and have not since `before`: parked though the target is
+    /// enabled, or due without a worker at it (their message was lost, or never published). Each is found once per
+    /// sweep, by one of several sweepers.
+    pub async fn stuck(
+        &self,
+        target: &str,
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<Delivery>> {
+        let now = micros(clock::now());
+        // The condition outside is for PostgreSQL, which looks at it again once another sweeper lets go of the row; that
+        // nothing is delivered among these is said for SQLite, which then uses the index.
+        let text = "
+            UPDATE deliveries SET moved_at = $3, state = CASE WHEN state = 'parked' THEN 'pending' ELSE state END
+            WHERE (state = 'parked' OR moved_at < $2) AND id IN (
+                SELECT id FROM deliveries
+                WHERE target = $1 AND state <> 'delivered'
+                    AND (state = 'parked' OR (state IN ('pending', 'retrying') AND moved_at < $2))
+                    AND (next_attempt_at IS NULL OR next_attempt_at < $2)
+                    AND (lease_until IS NULL OR lease_until < $2)
+                ORDER BY moved_at LIMIT $4
+            )
+            RETURNING id";
+        let found = self
+            .query(text)
+            .bind(target.to_owned())
+            .bind(micros(before))
+            .bind(now)
+            .bind(limit);
+        let found = found.fetch_all(&self.pool).await?;
+        let ids = found
+            .iter()
+            .map(|row| Ok(json!({ "id": row.try_get::<String, _>(0)? })))
+            .collect::<Result<Vec<_>>>()?;
+        if ids.is_empty() {
+            return Ok(vec![]);
+        }
+        let text = format!(
+            "SELECT {}, target FROM {{rows}} JOIN deliveries ON deliveries.id = rows.value->>'id' JOIN events ON events.id = event_id",
+            super::events::COLUMNS
+        );
+        let found = self
+            .query(&text)
+            .bind(rows(&ids))
+            .fetch_all(&self.pool)
+            .await?;
+        found.iter().map(delivery_of).collect()
+    }
+}
+
+fn delivery_of(row: &AnyRow) -> Result<Delivery> {
+    let event = super::events::event_of(row)?;
+    let target: String = row.try_get("target")?;
+    Ok(Delivery::new(event, &target))
+}
