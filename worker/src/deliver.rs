@@ -86,38 +86,42 @@ pub(crate) async fn run(
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
     let slots = Arc::new(Semaphore::new(usize::from(outlet.slots)));
+    // Whether the rate has allowed a call that was not made, since all its messages were leftovers.
+    let mut allowed = false;
     while let Some(first) = feeds.next().await {
         // Stopping: the message is dropped, and so goes back to its queue.
-        let Some((admission, permit)) = admitted(&outlet, &slots, &lifecycle).await else {
+        let admitted = admitted(&outlet, &slots, allowed, &lifecycle).await;
+        let Some((admission, permit)) = admitted else {
             continue;
         };
         let calls = gather(&outlet, &slots, admission, permit, first, &mut feeds);
         let probing = admission == Admission::Probe;
-        let mut sent = false;
-        for (permit, call) in leave(&app, &outlet, calls, &recorder, &lifecycle).await {
-            sent = true;
+        let granted = leave(&app, &outlet, calls, &recorder, &lifecycle).await;
+        allowed = granted.is_empty();
+        if probing && granted.is_empty() {
+            outlet.breaker.withdraw(Instant::now());
+        }
+        for (permit, call) in granted {
             let (app, outlet, recorder) = (Arc::clone(&app), Arc::clone(&outlet), recorder.clone());
             lifecycle.spawn_work(async move {
                 attempt(&app, &outlet, call, &recorder).await;
                 drop(permit);
             });
         }
-        if probing && !sent {
-            outlet.breaker.withdraw(Instant::now());
-        }
     }
     Ok(())
 }
 
-/// Waits for a slot, the rate and the breaker. None if the worker is told to stop before.
+/// Waits for a slot, the rate (unless it has `allowed` the call already) and the breaker. None if the worker is told to stop before.
 async fn admitted(
     outlet: &Outlet,
     slots: &Arc<Semaphore>,
+    allowed: bool,
     lifecycle: &Lifecycle,
 ) -> Option<(Admission, OwnedSemaphorePermit)> {
     let wait = async {
         let permit = Arc::clone(slots).acquire_owned().await.ok()?;
-        if let Some(rate) = &outlet.rate {
+        if let Some(rate) = outlet.rate.as_ref().filter(|_| !allowed) {
             rate.until_ready().await;
         }
         loop {

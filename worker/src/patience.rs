@@ -8,6 +8,10 @@ use common::lifecycle::Lifecycle;
 use metrics::counter;
 use tracing::{info, warn};
 
+/// A step that takes longer has lost its store without being told, as behind a firewall that drops packets. Longer than
+/// the largest batch takes; whatever is cut off may be done twice.
+const ANSWER: Duration = Duration::from_mins(2);
+
 /// Does `step` until it works. None if the worker is told to stop before it does.
 ///
 /// The first failure of a row is logged, and its end.
@@ -28,25 +32,51 @@ where
         .build();
     let mut failures = 0_u32;
     loop {
-        match step().await {
-            Ok(value) => {
+        let error = match tokio::time::timeout(ANSWER, step()).await {
+            Ok(Ok(value)) => {
                 if failures > 0 {
                     info!(what, failures, "works again");
                 }
                 return Some(value);
             }
-            Err(error) => {
-                counter!("optout_inside_trouble_total", "what" => what).increment(1);
-                if failures == 0 {
-                    warn!(what, %error, "pausing until this works");
-                }
-                failures += 1;
-            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {ANSWER:?}"),
+        };
+        counter!("optout_inside_trouble_total", "what" => what).increment(1);
+        if failures == 0 {
+            warn!(what, error, "pausing until this works");
         }
+        failures += 1;
         let pause = pauses.next().unwrap_or(Duration::from_secs(5));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = lifecycle.stopping() => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_that_is_never_answered_is_done_again() {
+        let mut asked = 0;
+        let step = || {
+            asked += 1;
+            let answered = asked > 1;
+            async move {
+                if !answered {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(())
+            }
+        };
+        let lifecycle = Lifecycle::new();
+        let done = until_done(&lifecycle, "test", step);
+        let patient = tokio::time::timeout(Duration::from_hours(1), done).await;
+        assert_eq!(patient, Ok(Some(())));
     }
 }

@@ -4,7 +4,7 @@
 //! is dropped, because a step gave up, panicked or was told to stop, goes back to the queue. Acknowledgements that come
 //! together go out together.
 //!
-//! When the queue is away the loop connects again, for ever, with growing pauses. What was in hand then has gone back to
+//! When the queue is away the loop connects again, for ever, with pauses. What was in hand then has gone back to
 //! the queue: its items are finished in vain, and will be seen again.
 //!
 //! A message that was handed out several times may be one that kills its worker, and what is in hand beside it is handed
@@ -13,7 +13,7 @@
 //!
 //! Dying anywhere here loses nothing: what is not acknowledged is handed out again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use common::{
@@ -30,6 +30,9 @@ pub(crate) const SUSPECT: u32 = 3;
 
 /// Messages are taken in gulps of at most this many.
 const GULP: usize = 256;
+
+/// A connection that ended is not opened again at once: a store in trouble may end each one as it begins.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A message in hand.
 #[derive(Debug)]
@@ -97,6 +100,10 @@ pub(crate) async fn run(
                 info!(queue = %name, %error, "connecting to the queue again");
                 careful = true;
             }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = lifecycle.stopping() => return Ok(()),
         }
     }
 }
@@ -171,7 +178,10 @@ async fn acknowledge(
 
 #[cfg(test)]
 mod tests {
-    use common::queue::{Message, Priority, SqliteQueue};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use async_trait::async_trait;
+    use common::queue::{Depth, Error, Message, Priority, Result, SqliteQueue};
 
     use super::*;
 
@@ -229,5 +239,62 @@ mod tests {
         }
         drop(in_hand);
         lifecycle.stop();
+    }
+
+    /// A queue that lets itself be consumed from, and breaks off whenever it is.
+    #[derive(Default)]
+    struct Broken {
+        consumed: AtomicU32,
+    }
+
+    fn broken<T>() -> Result<T> {
+        Err(Error::Unavailable("as a full disk would".into()))
+    }
+
+    #[async_trait]
+    impl Queue for Broken {
+        async fn declare(&self, _: &[QueueName]) -> Result<()> {
+            Ok(())
+        }
+        async fn publish(&self, _: Vec<Message>) -> Result<()> {
+            broken()
+        }
+        async fn consume(&self, _: &QueueName, _: u16) -> Result<Box<dyn Consumer>> {
+            self.consumed.fetch_add(1, Ordering::SeqCst);
+            Ok(Box::new(Self::default()))
+        }
+        async fn depth(&self, _: &QueueName) -> Result<Depth> {
+            broken()
+        }
+        async fn ping(&self) -> Result<()> {
+            broken()
+        }
+    }
+
+    #[async_trait]
+    impl Consumer for Broken {
+        async fn receive(&mut self, _: usize) -> Result<Vec<Received>> {
+            broken()
+        }
+        async fn ack(&mut self, _: &[u64]) -> Result<()> {
+            broken()
+        }
+        async fn release(&mut self, _: &[u64]) -> Result<()> {
+            broken()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_breaks_off_at_once_is_not_asked_at_once_again() {
+        let (queue, lifecycle) = (Arc::new(Broken::default()), Lifecycle::new());
+        let (to, _items) = unbounded_channel();
+        let asked = Arc::clone(&queue);
+        let stopping = lifecycle.clone();
+        lifecycle.spawn("take", run(asked, name(), 1, stopping, to));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        lifecycle.stop();
+        assert!(lifecycle.finish(Duration::from_secs(5)).await);
+        let consumed = queue.consumed.load(Ordering::SeqCst);
+        assert!((1..=5).contains(&consumed), "{consumed} times");
     }
 }

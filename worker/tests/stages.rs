@@ -9,10 +9,10 @@ use common::{
     clock,
     config::Loaded,
     contact::Contact,
-    delivery::{Answer, Delivery, State},
+    delivery::{Answer, Attempt, Delivery, State},
     envelope::{self, Envelope},
     event::{Draft, Event, Identity, Kind, Undetermined},
-    ledger::{DeliveryFilter, HeldFilter, Leave, Ledger, Quarantined},
+    ledger::{DeliveryFilter, Finished, HeldFilter, Leave, Ledger, Quarantined},
     lifecycle::Lifecycle,
     providers::{self, Provider},
     queue::{self, DELIVERY_LIMIT, Feed, Message, Priority, Queue, QueueName},
@@ -297,6 +297,41 @@ async fn a_message_whose_delivery_is_in_other_hands_keeps_its_count() {
     let mut poison = bench.queue.consume(&QueueName::Poison, 1).await.unwrap();
     let parked = tokio::time::timeout(Duration::from_secs(5), poison.receive(1)).await;
     assert_eq!(parked.unwrap().unwrap()[0].body, delivery.encode());
+}
+
+#[tokio::test]
+async fn a_leftover_message_does_not_use_up_a_call_that_the_rate_allows() {
+    let bench = Bench::with("rate = '1/1m'", "").await;
+    let delivered = Delivery::new(event(), "log");
+    bench.ledger.adopt(&delivered).await.unwrap();
+    let me = Uuid::now_v7();
+    let lease = Duration::from_mins(1);
+    bench.ledger.take(&[delivered.id], me, lease).await.unwrap();
+    let attempt = Attempt {
+        number: 1,
+        started_at: clock::now(),
+        duration_ms: 1,
+        outcome: "done".to_owned(),
+        status: None,
+        error: None,
+        answer: None,
+    };
+    let finished = Finished {
+        delivery: delivered.id,
+        state: State::Delivered,
+        next_attempt_at: None,
+        attempt,
+    };
+    bench.ledger.finish(&[finished], me).await.unwrap();
+    bench.publish(log(Feed::Urgent), delivered.encode()).await;
+    bench.work();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut other = event();
+    other.id = Uuid::now_v7();
+    let other = Delivery::new(other, "log");
+    bench.ledger.adopt(&other).await.unwrap();
+    bench.publish(log(Feed::Bulk), other.encode()).await;
+    bench.delivery(State::Delivered, 2).await;
 }
 
 /// A target with a bug.
