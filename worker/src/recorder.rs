@@ -32,7 +32,8 @@ pub(crate) enum Next {
     },
 }
 
-/// Records until every deliver loop and every attempt has ended.
+/// Records until every deliver loop and every attempt has ended, and the worker is told to stop: one that has no target
+/// enabled has nothing to record, and routes all the same.
 pub(crate) async fn run(
     app: Arc<App>,
     mut from: UnboundedReceiver<Verdict>,
@@ -46,6 +47,7 @@ pub(crate) async fn run(
         }
         verdicts.clear();
     }
+    lifecycle.stopping().await;
     Ok(())
 }
 

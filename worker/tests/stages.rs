@@ -253,6 +253,20 @@ async fn an_envelope_that_kept_killing_its_worker_is_shown_in_quarantine() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_only_target_is_disabled_goes_on() {
+    let bench = Bench::with("enabled = false", "").await;
+    let envelope = envelope_of("shop", "user@example.com");
+    bench
+        .publish(inbound(), envelope::encode([&envelope]))
+        .await;
+    bench.work();
+    bench.delivery(State::Parked, 1).await;
+    assert!(!bench.lifecycle.is_stopping());
+    bench.lifecycle.stop();
+    assert!(bench.lifecycle.finish(Duration::from_secs(10)).await);
+}
+
+#[tokio::test]
 async fn a_delivery_that_kept_killing_its_worker_is_dead() {
     let bench = Bench::new().await;
     let delivery = Delivery::new(event(), "log");

@@ -141,6 +141,10 @@ impl Ledger {
                 .bind(MIGRATION_LOCK)
                 .execute(&mut *transaction)
                 .await?;
+            // Else every start logs that the table below is there already.
+            sqlx::raw_sql("SET LOCAL client_min_messages = warning")
+                .execute(&mut *transaction)
+                .await?;
         }
         sqlx::raw_sql("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
             .execute(&mut *transaction)

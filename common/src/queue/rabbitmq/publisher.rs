@@ -87,11 +87,23 @@ impl Publisher {
         let mut delays = delays.with_jitter().without_max_times().build();
         let link = self.link.clone();
         let connecting = async {
+            // A broker that is away for an hour is one line, not a thousand.
+            let mut last = String::new();
             loop {
                 match Opened::open(&link).await {
-                    Ok(opened) => return opened,
+                    Ok(opened) => {
+                        tracing::info!("connected for publishing again");
+                        return opened;
+                    }
                     Err(error) => {
-                        tracing::warn!(%error, "the broker is not reachable, trying again");
+                        let why = error.to_string();
+                        if last != why {
+                            tracing::warn!(
+                                error = why,
+                                "the broker is not reachable; trying for ever"
+                            );
+                            last = why;
+                        }
                         sleep(delays.next().unwrap_or(LOOK)).await;
                     }
                 }
