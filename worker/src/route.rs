@@ -28,14 +28,15 @@ use metrics::{counter, histogram};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{debug, error, warn};
 
-use crate::{App, patience::until_done, stage::Item};
+use crate::{
+    App,
+    batches::{SUSPECT_AFTER, batches},
+    patience::until_done,
+    stage::Item,
+};
 
 /// Messages that are routed together: one round trip to each store for all of them.
 const BATCH: usize = 64;
-
-/// A message with several envelopes that was handed out this often is split, so that one envelope that kills its worker
-/// takes no other along.
-const SPLIT_AFTER: u32 = 3;
 
 /// Routes what comes, until the stage that feeds it ends.
 pub(crate) async fn run(
@@ -46,11 +47,12 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let mut items = Vec::with_capacity(BATCH);
     while from.recv_many(&mut items, BATCH).await > 0 {
-        // None means that the worker is stopping: the items are dropped, and so go back to the queue.
-        if route(&app, priority, &items, &lifecycle).await.is_some() {
-            items.drain(..).for_each(Item::ack);
+        for batch in batches(items.drain(..)) {
+            // None means that the worker is stopping: the items are dropped, and so go back to the queue.
+            if route(&app, priority, &batch, &lifecycle).await.is_some() {
+                batch.into_iter().for_each(Item::ack);
+            }
         }
-        items.clear();
     }
     Ok(())
 }
@@ -61,7 +63,7 @@ async fn route(app: &App, priority: Priority, items: &[Item], lifecycle: &Lifecy
     let mut envelopes = vec![];
     for item in items {
         match envelope::decode(item.body().clone()) {
-            Ok(found) if found.len() > 1 && item.message.deliveries >= SPLIT_AFTER => {
+            Ok(found) if found.len() > 1 && item.message.deliveries >= SUSPECT_AFTER => {
                 split(app, priority, &found, lifecycle).await?;
             }
             Ok(found) => envelopes.extend(found),
