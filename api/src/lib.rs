@@ -52,16 +52,10 @@ pub struct App {
     pub sources: BTreeSet<String>,
     /// The configured targets by name: whether each is enabled.
     pub targets: BTreeMap<String, bool>,
-    pub lifecycle: Lifecycle,
 }
 
 impl App {
-    pub fn new(
-        config: &Config,
-        ledger: Ledger,
-        queue: Arc<dyn Queue>,
-        lifecycle: Lifecycle,
-    ) -> Self {
+    pub fn new(config: &Config, ledger: Ledger, queue: Arc<dyn Queue>) -> Self {
         let targets = config
             .targets
             .iter()
@@ -76,7 +70,6 @@ impl App {
                 .map(|source| source.name.clone())
                 .collect(),
             targets: targets.collect(),
-            lifecycle,
         }
     }
 
@@ -147,7 +140,7 @@ pub fn run(
     if config.api.keys.is_empty() {
         warn!("no api.keys are configured: every request is answered 401");
     }
-    let app = Arc::new(App::new(config, ledger, queue, lifecycle.clone()));
+    let app = Arc::new(App::new(config, ledger, queue));
     lifecycle.spawn(
         "api",
         http::serve(listener, router(app), Limits::default(), lifecycle.clone()),

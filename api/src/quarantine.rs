@@ -9,14 +9,13 @@ use common::{
     queue::{Priority, QueueName},
 };
 use serde::Serialize;
-use tokio::{sync::oneshot, time::timeout};
-use tracing::{error, info};
+use tracing::info;
 use uuid::Uuid;
 
 use crate::{
     App,
     auth::Caller,
-    error::{Error, PATIENCE, Result, asked},
+    error::{Error, Result, asked},
     evidence::Evidence,
     query::{Id, Query},
 };
@@ -63,6 +62,9 @@ pub(crate) async fn show(
 
 /// `POST /api/v1/quarantine/{id}/retry`: sends the envelope through the route stage again, as a whole. What of it was
 /// read before is a duplicate then; what still cannot be read is held again.
+///
+/// First the queue, then the ledger: if this process dies in between, or the client hangs up, the entry stands as held
+/// although it was sent, and asking again is harmless.
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
     Caller(key): Caller,
@@ -78,47 +80,17 @@ pub(crate) async fn retry(
         );
         return Err(Error::Conflict(why));
     }
-    // Marked before it is published, the entry must not be left in between because a client hung up, which ends its
-    // request in the middle: so this runs to its end apart from the request.
-    let (answer, answered) = oneshot::channel();
-    let working = Arc::clone(&app);
-    app.lifecycle.spawn_work(async move {
-        if let Err(unread) = answer.send(send_again(&working, id).await) {
-            unread.err().inspect(Error::log);
-        }
-    });
-    let answered = timeout(PATIENCE * 2, answered)
-        .await
-        .map_err(|_| Error::Late("ledger"))?;
-    let retried = answered.map_err(|_| Error::Late("ledger"))??;
-    info!(key, quarantine.id = %id, envelope.id = %retried.envelope_id, "quarantined envelope retried by hand");
-    Ok((StatusCode::ACCEPTED, Json(retried)))
-}
-
-/// Without a deadline for the ledger: cut off, a change of it may have happened or not. A process that dies in between
-/// leaves the entry as retried; it is listed as that, and can be retried again.
-async fn send_again(app: &App, id: Uuid) -> Result<Quarantined> {
-    let envelope = app.ledger.retry_quarantined(id).await?;
-    fault::point("api.unquarantined");
-    let published = match envelope {
-        Some(envelope) => {
-            app.publish(
-                QueueName::Inbound(Priority::Urgent),
-                envelope::encode([&envelope]),
-            )
-            .await
-        }
-        None => Err(Error::Conflict(
-            "the request that this was read from is no longer kept".to_owned(),
-        )),
+    let Some((envelope, asked_at)) = asked(app.ledger.retry_quarantined(id)).await? else {
+        let why = "the request that this was read from is no longer kept".to_owned();
+        return Err(Error::Conflict(why));
     };
-    if let Err(why) = published {
-        if let Err(error) = app.ledger.hold_again(id).await {
-            error!(quarantine.id = %id, %error, "a quarantine entry stands as retried and is not");
-        }
-        return Err(why);
-    }
-    entry(app, id).await
+    let message = envelope::encode([&envelope]);
+    app.publish(QueueName::Inbound(Priority::Urgent), message)
+        .await?;
+    fault::point("api.unquarantined");
+    asked(app.ledger.retried(id, asked_at)).await?;
+    info!(key, quarantine.id = %id, envelope.id = %envelope.id, "quarantined envelope retried by hand");
+    Ok((StatusCode::ACCEPTED, Json(entry(&app, id).await?)))
 }
 
 async fn entry(app: &App, id: Uuid) -> Result<Quarantined> {

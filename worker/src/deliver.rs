@@ -23,10 +23,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use metrics::{counter, histogram};
 use tokio::{
-    sync::{
-        OwnedSemaphorePermit, Semaphore,
-        mpsc::{UnboundedReceiver, UnboundedSender},
-    },
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc::UnboundedSender},
     time::Instant,
 };
 use tracing::{error, info, warn};
@@ -34,6 +31,7 @@ use tracing::{error, info, warn};
 use crate::{
     App, Outlet,
     breaker::{Admission, Level},
+    feeds::Feeds,
     patience::until_done,
     recorder::{Next, Verdict},
     stage::Item,
@@ -47,35 +45,6 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Deliveries for which leave is asked together.
 const BATCH: usize = 64;
-
-/// The three queues of a target, the ones that must not wait first.
-pub(crate) struct Feeds {
-    pub urgent: UnboundedReceiver<Item>,
-    pub retried: UnboundedReceiver<Item>,
-    pub bulk: UnboundedReceiver<Item>,
-}
-
-impl Feeds {
-    /// The next message, urgent before retried before bulk; None when all three have ended.
-    async fn next(&mut self) -> Option<Item> {
-        tokio::select! {
-            biased;
-            Some(item) = self.urgent.recv() => Some(item),
-            Some(item) = self.retried.recv() => Some(item),
-            Some(item) = self.bulk.recv() => Some(item),
-            else => None,
-        }
-    }
-
-    /// The next message that is here already.
-    fn at_hand(&mut self) -> Option<Item> {
-        self.urgent
-            .try_recv()
-            .or_else(|_| self.retried.try_recv())
-            .or_else(|_| self.bulk.try_recv())
-            .ok()
-    }
-}
 
 /// Delivers to one target until its feeds end.
 pub(crate) async fn run(

@@ -11,8 +11,10 @@
 //! | `record` | what came of attempts ([`recorder`]) |
 //! | `poison`, `sweep`, `gauges` | what was parked, what does not move, what is measured |
 
+mod batches;
 mod breaker;
 mod deliver;
+mod feeds;
 pub mod outbound;
 mod outlet;
 mod patience;
@@ -43,7 +45,7 @@ use uuid::Uuid;
 
 pub use outlet::{Outlet, outlets};
 
-use crate::{patience::until_done, recorder::Verdict, stage::Item};
+use crate::{feeds::Feeds, patience::until_done, recorder::Verdict, stage::Item};
 
 /// Parked messages in hand; there are few, and no hurry.
 const POISON_PREFETCH: u16 = 8;
@@ -157,7 +159,7 @@ fn spawn_deliver(
         let name = QueueName::Target(outlet.name.clone(), feed);
         take(app, &name, outlet.prefetch(), lifecycle)
     };
-    let feeds = deliver::Feeds {
+    let feeds = Feeds {
         urgent: feed(Feed::Urgent),
         retried: feed(Feed::Retried),
         bulk: feed(Feed::Bulk),

@@ -30,6 +30,7 @@ use tracing::{debug, error, warn};
 
 use crate::{
     App,
+    batches::batches,
     patience::until_done,
     stage::{Item, SUSPECT},
 };
@@ -46,11 +47,12 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let mut items = Vec::with_capacity(BATCH);
     while from.recv_many(&mut items, BATCH).await > 0 {
-        // None means that the worker is stopping: the items are dropped, and so go back to the queue.
-        if route(&app, priority, &items, &lifecycle).await.is_some() {
-            items.drain(..).for_each(Item::ack);
+        for batch in batches(items.drain(..)) {
+            // None means that the worker is stopping: the items are dropped, and so go back to the queue.
+            if route(&app, priority, &batch, &lifecycle).await.is_some() {
+                batch.into_iter().for_each(Item::ack);
+            }
         }
-        items.clear();
     }
     Ok(())
 }

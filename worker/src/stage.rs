@@ -58,6 +58,22 @@ impl Item {
         &self.message.body
     }
 
+    /// A message of `size` bytes that no queue waits for.
+    #[cfg(test)]
+    pub(crate) fn test(size: usize, deliveries: u32) -> Self {
+        let message = Received {
+            token: 0,
+            body: vec![0; size].into(),
+            deliveries,
+            published_at: None,
+            parked_from: None,
+        };
+        Self {
+            message,
+            settle: None,
+        }
+    }
+
     fn settle(&mut self, settled: Settled) {
         // The other end is gone once the connection is: then the queue has taken the message back already.
         if let Some(settle) = self.settle.take()

@@ -134,7 +134,6 @@ async fn without_configured_keys_nobody_gets_in() {
             keys: vec![],
             sources: BTreeSet::new(),
             targets: BTreeMap::new(),
-            lifecycle: door.lifecycle.clone(),
         };
         let router = router(Arc::new(app));
         for key in ["", "admin-key-0123"] {

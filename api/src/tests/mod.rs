@@ -31,7 +31,6 @@ use common::{
     envelope::Envelope,
     event::{Draft, Event, Identity, Kind, Undetermined},
     ledger::{Entry, Finished, Ledger},
-    lifecycle::Lifecycle,
     queue::{self, Consumer, Depth, Message, Queue, QueueName},
 };
 use jiff::Timestamp;
@@ -60,7 +59,6 @@ struct Door {
     router: Router,
     ledger: Ledger,
     queue: Arc<Recorder>,
-    lifecycle: Lifecycle,
     _folder: TempDir,
 }
 
@@ -115,7 +113,7 @@ async fn postgres() -> String {
 
 impl Door {
     fn new(store: &'static str, ledger: Ledger, folder: TempDir) -> Self {
-        let (queue, lifecycle) = (Arc::new(Recorder::default()), Lifecycle::new());
+        let queue = Arc::new(Recorder::default());
         let key = |role: &Role| ApiKey {
             name: format!("the {role} key"),
             keys: vec![
@@ -130,14 +128,12 @@ impl Door {
             keys: Role::ALL.iter().map(key).collect(),
             sources: BTreeSet::from(["shop".to_owned(), "news".to_owned()]),
             targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
-            lifecycle: lifecycle.clone(),
         };
         Self {
             store,
             router: router(Arc::new(app)),
             ledger,
             queue,
-            lifecycle,
             _folder: folder,
         }
     }

@@ -35,6 +35,7 @@ pub struct Quarantined {
     pub reason: String,
     pub state: Held,
     pub created_at: Timestamp,
+    /// When it was last asked to be tried again; None if not since it was last held.
     pub retried_at: Option<Timestamp>,
 }
 
@@ -89,7 +90,7 @@ impl Ledger {
                 CAST(rows.value->>'element' AS BIGINT), rows.value->>'reason', 'held',
                 CAST(rows.value->>'created_at' AS BIGINT)
             FROM {rows} WHERE TRUE
-            ON CONFLICT (id) DO UPDATE SET state = 'held', reason = excluded.reason";
+            ON CONFLICT (id) DO UPDATE SET state = 'held', reason = excluded.reason, retried_at = NULL";
         self.query(text)
             .bind(rows(&values))
             .execute(&mut **transaction)
@@ -144,27 +145,31 @@ impl Ledger {
         row.map(|row| listed(&row)).transpose()
     }
 
-    /// The envelope of a quarantine entry, to be published again; the entry is marked first. If it still cannot be
-    /// read, or the publish fails and the caller holds it again, it is back in the list.
-    pub async fn retry_quarantined(&self, id: Uuid) -> Result<Option<Envelope>> {
-        let text = "UPDATE quarantine SET state = 'retried', retried_at = $2 WHERE id = $1 RETURNING envelope_id";
+    /// The envelope of an entry, to be published again, and the time that [`Ledger::retried`] wants once it is. Until
+    /// then the entry stays held.
+    pub async fn retry_quarantined(&self, id: Uuid) -> Result<Option<(Envelope, Timestamp)>> {
+        let now = clock::now();
+        let text = "UPDATE quarantine SET retried_at = $2 WHERE id = $1 RETURNING envelope_id";
         let row = self
             .query(text)
             .bind(id.to_string())
-            .bind(micros(clock::now()))
+            .bind(micros(now))
             .fetch_optional(&self.pool)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let envelope = self
             .envelope(parsed(&row.try_get::<String, _>(0)?)?)
             .await?;
-        Ok(envelope.map(|stored| stored.envelope))
+        Ok(envelope.map(|stored| (stored.envelope, now)))
     }
 
-    /// Marks an entry as held again: it could not be published.
-    pub async fn hold_again(&self, id: Uuid) -> Result<()> {
-        self.query("UPDATE quarantine SET state = 'held' WHERE id = $1")
+    /// Marks an entry as retried: its envelope was published. Not if it has been held again since `asked_at`: what was
+    /// published has been read already, in vain.
+    pub async fn retried(&self, id: Uuid, asked_at: Timestamp) -> Result<()> {
+        let text = "UPDATE quarantine SET state = 'retried' WHERE id = $1 AND retried_at = $2";
+        self.query(text)
             .bind(id.to_string())
+            .bind(micros(asked_at))
             .execute(&self.pool)
             .await?;
         Ok(())

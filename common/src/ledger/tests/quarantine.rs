@@ -19,21 +19,18 @@ async fn what_cannot_be_read_is_held_with_its_envelope_and_can_be_tried_again() 
             .items;
         assert_eq!((held.len(), held[0].state), (1, Held::Held));
         assert_eq!(ledger.held().await.unwrap(), 1);
-        assert_eq!(
-            ledger
-                .retry_quarantined(held[0].id)
-                .await
-                .unwrap()
-                .unwrap()
-                .body,
-            envelope.body
-        );
+        let (again, asked_at) = ledger.retry_quarantined(held[0].id).await.unwrap().unwrap();
+        assert_eq!(again.body, envelope.body);
+        assert_eq!(ledger.held().await.unwrap(), 1, "until it is published");
+        ledger.retried(held[0].id, asked_at).await.unwrap();
         assert_eq!(ledger.held().await.unwrap(), 0);
+        let (_, asked_at) = ledger.retry_quarantined(held[0].id).await.unwrap().unwrap();
         ledger
             .quarantine(&envelope, "test", "still not JSON")
             .await
             .unwrap();
-        assert_eq!(ledger.held().await.unwrap(), 1);
+        ledger.retried(held[0].id, asked_at).await.unwrap();
+        assert_eq!(ledger.held().await.unwrap(), 1, "it was read in between");
         assert_eq!(
             ledger.retry_quarantined(Uuid::now_v7()).await.unwrap(),
             None

@@ -1,0 +1,53 @@
+//! Batches: which messages of envelopes are routed together, and which by themselves.
+
+use crate::stage::{Item, SUSPECT};
+
+/// Bodies are written as text of twice their length, and a parameter of PostgreSQL ends at 255 MiB.
+const BATCH_BYTES: usize = 32 << 20;
+
+/// What is routed together: as much as one statement bears. What keeps coming back comes last and by itself, so that
+/// what was taken beside a message that kills its worker is done before it.
+pub(crate) fn batches(items: impl Iterator<Item = Item>) -> Vec<Vec<Item>> {
+    let (suspects, fresh): (Vec<_>, Vec<_>) =
+        items.partition(|item| item.message.deliveries >= SUSPECT);
+    let mut batches: Vec<Vec<Item>> = vec![];
+    let mut bytes = 0;
+    for item in fresh {
+        let size = item.body().len();
+        match batches.last_mut() {
+            Some(batch) if bytes + size <= BATCH_BYTES => {
+                bytes += size;
+                batch.push(item);
+            }
+            _ => {
+                bytes = size;
+                batches.push(vec![item]);
+            }
+        }
+    }
+    batches.extend(suspects.into_iter().map(|suspect| vec![suspect]));
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_coming_back_is_routed_by_itself_and_after_the_rest() {
+        let items = [1, 3, 2, 9].map(|deliveries| Item::test(10, deliveries));
+        let batches = batches(items.into_iter());
+        let sizes: Vec<_> = batches.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [2, 1, 1]);
+        assert!(batches[0].iter().all(|item| item.message.deliveries < 3));
+    }
+
+    #[test]
+    fn a_batch_is_no_larger_than_a_statement_bears() {
+        let large = BATCH_BYTES / 2;
+        let items = [large, large, large, 2 * BATCH_BYTES].map(|size| Item::test(size, 1));
+        let batches = batches(items.into_iter());
+        let sizes: Vec<_> = batches.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [2, 1, 1]);
+    }
+}
