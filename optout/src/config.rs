@@ -25,7 +25,7 @@ pub(crate) fn run(path: Option<&Path>, command: Command) -> ExitCode {
     match command {
         Command::Check => {
             let (sources, targets) = (loaded.config.sources.len(), loaded.config.targets.len());
-            println!("the configuration is right: {sources} sources, {targets} targets");
+            println!("the configuration is right (sources: {sources}, targets: {targets})");
         }
         Command::Show => print!("{}", nested(&loaded)),
     }

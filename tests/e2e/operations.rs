@@ -128,7 +128,7 @@ async fn the_effective_configuration_is_shown_with_secrets_masked() {
     assert!(
         run(&["config", "check"])
             .await
-            .contains("4 sources, 1 targets")
+            .contains("sources: 4, targets: 1")
     );
 }
 
