@@ -53,13 +53,12 @@ impl Ledger {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<Page<DeliveryRow>> {
-        let after = Cursor::read(cursor)?;
+        let after = Cursor::read(cursor, filter.to)?;
         let text = format!(
             "SELECT {COLUMNS} FROM deliveries
             WHERE ($1 IS NULL OR target = $1) AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR kind = $3) {}
-                AND created_at >= $5 AND created_at < $6
-                AND (created_at < $7 OR (created_at = $7 AND id < $8))
-            ORDER BY created_at DESC, id DESC LIMIT $9",
+                AND created_at >= $5 AND (created_at, id) < ($6, $7)
+            ORDER BY created_at DESC, id DESC LIMIT $8",
             // Written out where it is asked for, so that the index on the event is used.
             if filter.event.is_some() { "AND event_id = $4" } else { "AND $4 IS NULL" }
         );
@@ -70,7 +69,6 @@ impl Ledger {
             .bind(filter.kind.map(|kind| kind.to_string()))
             .bind(filter.event.map(|event| event.to_string()))
             .bind(filter.from.map_or(i64::MIN, micros))
-            .bind(filter.to.map_or(i64::MAX, micros))
             .bind(after.at)
             .bind(after.id)
             .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));

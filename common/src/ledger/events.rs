@@ -46,13 +46,12 @@ impl Ledger {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<Page<Event>> {
-        let after = Cursor::read(cursor)?;
+        let after = Cursor::read(cursor, filter.to)?;
         let text = format!(
             "SELECT {COLUMNS} FROM events
             WHERE ($1 IS NULL OR source = $1) AND ($2 IS NULL OR kind = $2) {}
-                AND received_at >= $4 AND received_at < $5
-                AND (received_at < $6 OR (received_at = $6 AND id < $7))
-            ORDER BY received_at DESC, id DESC LIMIT $8",
+                AND received_at >= $4 AND (received_at, id) < ($5, $6)
+            ORDER BY received_at DESC, id DESC LIMIT $7",
             // Written out where it is asked for, so that the index on the contact is used.
             if filter.contact.is_some() {
                 "AND contact = $3"
@@ -71,7 +70,6 @@ impl Ledger {
                     .map(|contact| contact.address.clone()),
             )
             .bind(filter.from.map_or(i64::MIN, micros))
-            .bind(filter.to.map_or(i64::MAX, micros))
             .bind(after.at)
             .bind(after.id)
             .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));

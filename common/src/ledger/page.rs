@@ -1,9 +1,10 @@
 //! Keyset paging: a page begins after the last row of the one before, however many rows have come since.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Error, Result};
+use super::{Error, Result, micros};
 
 /// One page of a list, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,21 +15,21 @@ pub struct Page<T> {
 }
 
 /// The place in a list: the last row's time and id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cursor {
     pub(super) at: i64,
     pub(super) id: String,
 }
 
 impl Cursor {
-    /// Reads a cursor; None starts before everything.
-    pub(super) fn read(text: Option<&str>) -> Result<Self> {
-        let Some(text) = text else {
-            return Ok(Self {
-                at: i64::MAX,
-                id: String::new(),
-            });
+    /// Where a page begins: after the cursor, if there is one, and before `to`. One bound for a query, so that it begins
+    /// there in its index however far down the list that is.
+    pub(super) fn read(text: Option<&str>, to: Option<Timestamp>) -> Result<Self> {
+        let newest = Self {
+            at: to.map_or(i64::MAX, micros),
+            id: String::new(),
         };
+        let Some(text) = text else { return Ok(newest) };
         let decoded = URL_SAFE_NO_PAD
             .decode(text)
             .ok()
@@ -40,7 +41,7 @@ impl Cursor {
                 id: id.to_owned(),
             })
         });
-        cursor.ok_or(Error::Cursor)
+        cursor.map(|cursor| cursor.min(newest)).ok_or(Error::Cursor)
     }
 
     fn write(&self) -> String {

@@ -105,11 +105,11 @@ impl Ledger {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<Page<Quarantined>> {
-        let after = Cursor::read(cursor)?;
+        let after = Cursor::read(cursor, None)?;
         let text = format!(
             "SELECT {COLUMNS} FROM quarantine
             WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR source = $2)
-                AND (created_at < $3 OR (created_at = $3 AND id < $4))
+                AND (created_at, id) < ($3, $4)
             ORDER BY created_at DESC, id DESC LIMIT $5"
         );
         let query = self

@@ -34,6 +34,16 @@ async fn pages_follow_one_another_without_gap_or_repeat() {
             ledger.events(&EventFilter::default(), 3, Some("x")).await,
             Err(Error::Cursor)
         ));
+        let none = EventFilter {
+            to: Some(envelope.received_at),
+            ..EventFilter::default()
+        };
+        let first = ledger.events(&EventFilter::default(), 3, None).await;
+        let cursor = first.unwrap().next_cursor;
+        for cursor in [None, cursor.as_deref()] {
+            let before = ledger.events(&none, 3, cursor).await.unwrap();
+            assert_eq!(before.items.len(), 0, "all came at that time, none before");
+        }
         let jane = EventFilter {
             contact: Some(Contact::email("jane@example.com").unwrap()),
             ..EventFilter::default()
