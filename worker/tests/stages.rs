@@ -131,6 +131,15 @@ impl Bench {
         .await;
     }
 
+    /// Waits until the worker has taken everything from a queue of the target.
+    async fn taken(&self, feed: Feed) {
+        until(async || {
+            let depth = self.queue.depth(&log(feed)).await.unwrap();
+            (depth.ready == 0).then_some(())
+        })
+        .await;
+    }
+
     fn file(&self) -> PathBuf {
         self.folder.path().join("events.jsonl")
     }
@@ -305,7 +314,7 @@ async fn a_message_whose_delivery_is_in_other_hands_keeps_its_count() {
     bench.publish(log(Feed::Urgent), delivery.encode()).await;
     bench.bounce(&log(Feed::Urgent), DELIVERY_LIMIT - 1).await;
     bench.work();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    bench.taken(Feed::Urgent).await;
     bench.lifecycle.stop();
     assert!(bench.lifecycle.finish(Duration::from_secs(10)).await);
     let mut poison = bench.queue.consume(&QueueName::Poison, 1).await.unwrap();
@@ -339,7 +348,7 @@ async fn a_leftover_message_does_not_use_up_a_call_that_the_rate_allows() {
     bench.ledger.finish(&[finished], me).await.unwrap();
     bench.publish(log(Feed::Urgent), delivered.encode()).await;
     bench.work();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    bench.taken(Feed::Urgent).await;
     let mut other = event();
     other.id = Uuid::now_v7();
     let other = Delivery::new(other, "log");
