@@ -118,7 +118,6 @@ behaviours! {
     settling_takes_over_whatever_claim_stood_there,
     the_answers_are_in_the_order_of_the_wishes,
     within_one_call_the_first_wish_owns,
-    only_ones_own_unsettled_claims_can_be_released,
     a_store_that_forgets_everything_grants_every_claim_anew,
     claims_expire_and_settled_ones_later,
     a_hundred_claimants_at_once_make_one_owner,
@@ -253,24 +252,6 @@ async fn within_one_call_the_first_wish_owns(store: &Store) {
     );
 }
 
-async fn only_ones_own_unsettled_claims_can_be_released(store: &Store) {
-    let claims = store.open().await;
-    claims.claim(&[wish(1, 1, 7), wish(2, 1, 7)]).await.unwrap();
-    claims.settle(&[wish(3, 1, 7)]).await.unwrap();
-    claims
-        .release(&[wish(1, 1, 7), wish(2, 2, 7), wish(3, 1, 7), wish(4, 1, 7)])
-        .await
-        .unwrap();
-    let answers = claims
-        .claim(&[wish(1, 2, 7), wish(2, 2, 7), wish(3, 2, 7), wish(4, 2, 7)])
-        .await
-        .unwrap();
-    assert_eq!(
-        answers,
-        [Claim::Owned, Claim::Contested, Claim::Settled, Claim::Owned]
-    );
-}
-
 async fn a_store_that_forgets_everything_grants_every_claim_anew(store: &Store) {
     let claims = store.open().await;
     claims.claim(&[wish(1, 1, 7)]).await.unwrap();
@@ -332,7 +313,6 @@ async fn nothing_is_asked_for_nothing(store: &Store) {
     let claims = store.open().await;
     assert_eq!(claims.claim(&[]).await.unwrap(), []);
     claims.settle(&[]).await.unwrap();
-    claims.release(&[]).await.unwrap();
     claims.ping().await.unwrap();
 }
 

@@ -78,9 +78,6 @@ pub trait Claims: Send + Sync {
     /// Says that the ledger holds these events, by these envelopes. Takes over whatever claim stood there.
     async fn settle(&self, wishes: &[Wish]) -> Result<()>;
 
-    /// Gives back the unsettled claims that these envelopes own.
-    async fn release(&self, wishes: &[Wish]) -> Result<()>;
-
     /// Whether the store answers.
     async fn ping(&self) -> Result<()>;
 }

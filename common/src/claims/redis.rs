@@ -24,11 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a call may take in all, with a new connection if the old one is lost.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Deletes a claim if it is this envelope's and not settled.
-const RELEASE: &str = "local value = redis.call('GET', KEYS[1]) \
-    if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end \
-    return 0";
-
 /// Claims on a Redis server.
 pub struct RedisClaims {
     connection: ConnectionManager,
@@ -113,23 +108,6 @@ impl Claims for RedisClaims {
                 .arg(value('s', wish))
                 .arg("PX")
                 .arg(lifetime)
-                .ignore();
-        }
-        self.ask(&pipeline).await
-    }
-
-    async fn release(&self, wishes: &[Wish]) -> Result<()> {
-        if wishes.is_empty() {
-            return Ok(());
-        }
-        let mut pipeline = redis::pipe();
-        for wish in wishes {
-            pipeline
-                .cmd("EVAL")
-                .arg(RELEASE)
-                .arg(1)
-                .arg(self.key(wish.event))
-                .arg(owner('c', wish))
                 .ignore();
         }
         self.ask(&pipeline).await

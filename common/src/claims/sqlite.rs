@@ -109,20 +109,6 @@ impl Claims for SqliteClaims {
         self.settle_at(wishes, clock::now()).await.map_err(failure)
     }
 
-    async fn release(&self, wishes: &[Wish]) -> Result<()> {
-        if wishes.is_empty() {
-            return Ok(());
-        }
-        let release = "DELETE FROM claim WHERE NOT settled AND (event, envelope) IN \
-            (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?))";
-        let release = sqlx::query(release).bind(rows(wishes));
-        release
-            .execute(&mut *self.connection.lock().await)
-            .await
-            .map(drop)
-            .map_err(failure)
-    }
-
     async fn ping(&self) -> Result<()> {
         sqlx::query("SELECT 1 FROM claim LIMIT 1")
             .execute(&mut *self.connection.lock().await)

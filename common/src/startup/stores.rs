@@ -206,10 +206,6 @@ impl Claims for Late<dyn Claims> {
         self.get().map_err(claims::Error)?.settle(wishes).await
     }
 
-    async fn release(&self, wishes: &[Wish]) -> claims::Result<()> {
-        self.get().map_err(claims::Error)?.release(wishes).await
-    }
-
     async fn ping(&self) -> claims::Result<()> {
         self.get().map_err(claims::Error)?.ping().await
     }
@@ -229,9 +225,6 @@ mod tests {
             Ok(vec![])
         }
         async fn settle(&self, _: &[Wish]) -> claims::Result<()> {
-            Ok(())
-        }
-        async fn release(&self, _: &[Wish]) -> claims::Result<()> {
             Ok(())
         }
         async fn ping(&self) -> claims::Result<()> {
