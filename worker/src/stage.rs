@@ -115,11 +115,11 @@ pub(crate) async fn run(
             Err(error) => {
                 info!(queue = %name, %error, "connecting to the queue again");
                 careful = true;
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    () = lifecycle.stopping() => return Ok(()),
+                }
             }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            () = lifecycle.stopping() => return Ok(()),
         }
     }
 }
