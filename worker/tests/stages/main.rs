@@ -1,205 +1,23 @@
 //! The stages in this process, over SQLite: what happens to messages that no provider would send.
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+mod bench;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use common::{
-    claims::{self, Claims},
     clock,
-    config::Loaded,
     contact::Contact,
     delivery::{Answer, Attempt, Delivery, State},
     envelope::{self, Envelope},
-    event::{Draft, Event, Identity, Kind, Undetermined},
-    ledger::{DeliveryFilter, Finished, HeldFilter, Leave, Ledger, Quarantined},
-    lifecycle::Lifecycle,
+    ledger::{Finished, Leave},
     providers::{self, Provider},
-    queue::{self, DELIVERY_LIMIT, Feed, Message, Priority, Queue, QueueName},
+    queue::{DELIVERY_LIMIT, Feed, Priority, QueueName},
 };
-use tempfile::TempDir;
 use uuid::Uuid;
 
-/// A worker's stores and its one target, a file. The worker itself is started by [`Bench::work`].
-struct Bench {
-    folder: TempDir,
-    loaded: Loaded,
-    queue: Arc<dyn Queue>,
-    claims: Arc<dyn Claims>,
-    ledger: Ledger,
-    lifecycle: Lifecycle,
-}
-
-impl Bench {
-    async fn new() -> Self {
-        Self::with("", "").await
-    }
-
-    /// With these settings of the target, and these in all.
-    async fn with(target: &str, settings: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let text = format!(
-            "[[sources]]\nname = 'shop'\nprovider = 'notifiedby'\nauth = {{ kind = 'none' }}\n\
-             [[targets]]\nname = 'log'\nkind = 'file'\nevents = ['*']\npath = '{}'\n{target}\n{settings}\n",
-            folder.path().join("events.jsonl").display()
-        );
-        let loaded = Loaded::from_text(&text, BTreeMap::new()).unwrap();
-        let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
-        let queue = queue::connect(&file("queue.db"), "", &[]).await.unwrap();
-        let claims = claims::connect(&file("queue.db"), "").await.unwrap();
-        let ledger = Ledger::connect(&file("ledger.db"), 2).await.unwrap();
-        let bench = Self {
-            folder,
-            loaded,
-            queue,
-            claims,
-            ledger,
-            lifecycle: Lifecycle::new(),
-        };
-        let names = [
-            inbound(),
-            log(Feed::Urgent),
-            log(Feed::Retried),
-            log(Feed::Bulk),
-            QueueName::Poison,
-        ];
-        bench.queue.declare(&names).await.unwrap();
-        bench
-    }
-
-    async fn publish(&self, queue: QueueName, body: Bytes) {
-        self.queue
-            .publish(vec![Message {
-                queue,
-                body,
-                delay: Duration::ZERO,
-            }])
-            .await
-            .unwrap();
-    }
-
-    /// Hands a queue's only message out and takes it back, `times` times.
-    async fn bounce(&self, queue: &QueueName, times: u32) {
-        for _ in 0..times {
-            let mut consumer = self.queue.consume(queue, 1).await.unwrap();
-            let received = consumer.receive(1).await.unwrap();
-            consumer.release(&[received[0].token]).await.unwrap();
-        }
-    }
-
-    fn work(&self) {
-        self.work_with(|_| {});
-    }
-
-    /// Starts the worker, its outlet or its parser exchanged before.
-    fn work_with(&self, exchange: impl FnOnce(&mut worker::App)) {
-        let outlets = worker::outlets(&self.loaded.config).unwrap();
-        assert_eq!(self.loaded.mistakes(), []);
-        let (queue, claims, ledger) = (
-            Arc::clone(&self.queue),
-            Arc::clone(&self.claims),
-            self.ledger.clone(),
-        );
-        let mut app = worker::App::new(&self.loaded.config, outlets, queue, claims, ledger);
-        exchange(&mut app);
-        worker::spawn(&Arc::new(app), &self.lifecycle);
-    }
-
-    async fn held(&self, count: usize) -> Vec<Quarantined> {
-        until(async || {
-            let items = self
-                .ledger
-                .quarantined(&HeldFilter::default(), 10, None)
-                .await
-                .unwrap()
-                .items;
-            (items.len() == count).then_some(items)
-        })
-        .await
-    }
-
-    async fn delivery(&self, state: State, count: usize) {
-        until(async || {
-            let items = self
-                .ledger
-                .deliveries(&DeliveryFilter::default(), 50, None)
-                .await
-                .unwrap()
-                .items;
-            (items.len() == count && items.iter().all(|row| row.state == state)).then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until the worker has taken everything from a queue of the target.
-    async fn taken(&self, feed: Feed) {
-        until(async || {
-            let depth = self.queue.depth(&log(feed)).await.unwrap();
-            (depth.ready == 0).then_some(())
-        })
-        .await;
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("events.jsonl")
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.lifecycle.stop();
-    }
-}
-
-async fn until<T>(mut found: impl AsyncFnMut() -> Option<T>) -> T {
-    let wait = async {
-        loop {
-            match found().await {
-                Some(value) => return value,
-                None => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), wait)
-        .await
-        .unwrap()
-}
-
-fn inbound() -> QueueName {
-    QueueName::Inbound(Priority::Urgent)
-}
-
-fn log(feed: Feed) -> QueueName {
-    QueueName::Target("log".to_owned(), feed)
-}
-
-fn envelope_of(source: &str, email: &str) -> Envelope {
-    let body = format!(
-        r#"{{"event":"unsubscribed","email":"{email}","timestamp":"2024-07-02T18:04:00Z"}}"#
-    );
-    Envelope {
-        id: Uuid::now_v7(),
-        source: source.to_owned(),
-        received_at: clock::now(),
-        content_type: None,
-        headers: vec![],
-        body: body.into(),
-    }
-}
-
-fn event() -> Event {
-    let mut draft = Draft::new(
-        Kind::Unsubscribed,
-        "unsubscribed",
-        Identity::Own("1".to_owned()),
-    );
-    draft.contact = Some(Contact::email("user@example.com").unwrap());
-    draft.into_event(
-        &envelope_of("shop", "user@example.com"),
-        "notifiedby",
-        Undetermined::Suppress,
-    )
-}
+use bench::{Bench, envelope_of, event, inbound, log, until};
 
 #[tokio::test]
 async fn bytes_that_are_no_message_go_to_quarantine() {
