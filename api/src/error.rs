@@ -38,6 +38,15 @@ pub enum Error {
         #[source]
         why: Invalid,
     },
+    #[error("the body is no JSON: {0}")]
+    NotJson(String),
+    /// Well-formed JSON that is not what is needed here.
+    #[error("the body is wrong: {0}")]
+    Body(String),
+    #[error("the field {name} {why}")]
+    Field { name: String, why: String },
+    #[error("the body is larger than {limit} MiB")]
+    TooLarge { limit: usize },
     #[error("there is no {what} with the id {id}")]
     NotFound { what: &'static str, id: Uuid },
     #[error("there is nothing at this path")]
@@ -62,6 +71,14 @@ impl Error {
         }
     }
 
+    /// A field of the body that is well-formed and cannot be taken.
+    pub(crate) fn field(name: &str, why: impl Into<String>) -> Self {
+        Self::Field {
+            name: name.to_owned(),
+            why: why.into(),
+        }
+    }
+
     /// What the client is told.
     pub(crate) fn problem(&self) -> Problem {
         let told = |status| Problem::new(status, self.to_string());
@@ -72,8 +89,12 @@ impl Error {
         match self {
             Self::NoKey | Self::UnknownKey => told(StatusCode::UNAUTHORIZED),
             Self::Forbidden { .. } => told(StatusCode::FORBIDDEN),
-            Self::Parameter { .. } => told(StatusCode::BAD_REQUEST),
-            Self::Contact { .. } => told(StatusCode::UNPROCESSABLE_ENTITY),
+            Self::Parameter { .. } | Self::NotJson(_) => told(StatusCode::BAD_REQUEST),
+            Self::Contact { .. } | Self::Body(_) => told(StatusCode::UNPROCESSABLE_ENTITY),
+            Self::Field { name, .. } => {
+                told(StatusCode::UNPROCESSABLE_ENTITY).with("field", name.as_str())
+            }
+            Self::TooLarge { .. } => told(StatusCode::PAYLOAD_TOO_LARGE),
             Self::NotFound { .. } | Self::NoSuchPath => told(StatusCode::NOT_FOUND),
             Self::NoSuchMethod => told(StatusCode::METHOD_NOT_ALLOWED),
             Self::Conflict(_) => told(StatusCode::CONFLICT),
@@ -112,6 +133,10 @@ impl Error {
             | Self::Forbidden { .. }
             | Self::Parameter { .. }
             | Self::Contact { .. }
+            | Self::NotJson(_)
+            | Self::Body(_)
+            | Self::Field { .. }
+            | Self::TooLarge { .. }
             | Self::NotFound { .. }
             | Self::NoSuchPath
             | Self::NoSuchMethod

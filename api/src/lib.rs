@@ -4,6 +4,8 @@
 //! key; the role that it wants stands beside the path in [`router`]. Whatever goes wrong is an RFC 9457 problem.
 
 mod auth;
+mod body;
+mod changes;
 mod check;
 mod deliveries;
 mod error;
@@ -36,6 +38,7 @@ use common::{
     ledger::Ledger,
     lifecycle::Lifecycle,
     queue::{Feed, Message, Priority, Queue, QueueName},
+    request,
 };
 use metrics::{counter, histogram};
 use tokio::net::TcpListener;
@@ -68,6 +71,7 @@ impl App {
                 .sources
                 .iter()
                 .map(|source| source.name.clone())
+                .chain([request::SOURCE.to_owned()])
                 .collect(),
             targets: targets.collect(),
         }
@@ -90,9 +94,8 @@ pub fn queues(config: &Config) -> Vec<QueueName> {
         .targets
         .iter()
         .map(|target| QueueName::Target(target.name.clone(), Feed::Retried));
-    targets
-        .chain([QueueName::Inbound(Priority::Urgent)])
-        .collect()
+    let inbound = Priority::ALL.iter().copied().map(QueueName::Inbound);
+    targets.chain(inbound).collect()
 }
 
 /// The paths, each with the role that it wants.

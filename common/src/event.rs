@@ -53,6 +53,13 @@ pub const GLOBAL: &str = "global";
 /// A stated time further ahead of receipt than this is a wrong clock, which would block all later changes.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 
+/// A register that a person sets by hand, whosever it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    pub source: String,
+    pub lane: Lane,
+}
+
 /// One thing that happened, normalised.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -75,6 +82,9 @@ pub struct Event {
     pub reason: Option<String>,
     pub origin: Origin,
     pub effect: Effect,
+    /// The one register that it sets, where a person named it; else its kind says which of its source's own it sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<Register>,
     /// The provider's own name for the event, verbatim.
     pub provider_event: String,
     pub provider_event_id: Option<String>,
@@ -85,7 +95,8 @@ pub struct Event {
 }
 
 /// How a provider tells one event from another.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Identity {
     /// The provider's own event id: unique per source, the same in a repeat.
     Own(String),
@@ -94,16 +105,19 @@ pub enum Identity {
 }
 
 /// What a provider's parser reads from one element of a body.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Draft {
     pub kind: Kind,
     pub bounce_class: Option<BounceClass>,
+    #[serde(flatten)]
     pub contact: Option<Contact>,
     /// None where the provider has no scopes: [`GLOBAL`].
     pub scope: Option<String>,
     pub occurred_at: Option<Timestamp>,
     pub reason: Option<String>,
     pub origin: Origin,
+    /// Only what comes in by the api names one.
+    pub register: Option<Register>,
     pub provider_event: String,
     pub identity: Identity,
     pub message_id: Option<String>,
@@ -122,6 +136,7 @@ impl Draft {
             occurred_at: None,
             reason: None,
             origin: Origin::Unknown,
+            register: None,
             provider_event: provider_event.into(),
             identity,
             message_id: None,
@@ -178,6 +193,7 @@ impl Draft {
             reason: self.reason,
             origin: self.origin,
             effect,
+            register: self.register,
             provider_event: self.provider_event,
             provider_event_id,
             message_id: self.message_id,
@@ -211,9 +227,10 @@ fn effect(kind: Kind, class: Option<BounceClass>, undetermined: Undetermined) ->
     }
 }
 
-/// One register that an event sets: its place, beside channel, contact and source, and its new value.
+/// One register that an event sets: its place, beside channel and contact, and its new value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change<'a> {
+    pub source: &'a str,
     pub scope: &'a str,
     pub lane: Lane,
     pub suppressed: bool,
@@ -224,9 +241,18 @@ impl Event {
     ///
     /// A complaint and a bounce concern the address, so they are `global` whatever stream told of them. A
     /// reactivation clears its source's own consent and manual lanes in its scope and its deliverability lane, never
-    /// the complaint lane.
+    /// the complaint lane. What a person sets by hand is the one register that they named.
     pub fn changes(&self) -> Vec<Change<'_>> {
+        if let Some(register) = &self.register {
+            return vec![Change {
+                source: &register.source,
+                scope: &self.scope,
+                lane: register.lane,
+                suppressed: self.effect == Effect::Suppress,
+            }];
+        }
         let change = |scope, lane, suppressed| Change {
+            source: &self.source,
             scope,
             lane,
             suppressed,

@@ -15,13 +15,16 @@ pub mod ledger;
 pub mod lifecycle;
 mod names;
 pub mod ops;
+pub mod outbound;
 pub mod providers;
 pub mod queue;
+pub mod request;
 pub mod schedule;
 pub mod settings;
 pub mod signature;
 pub mod startup;
 pub mod telemetry;
+pub mod webhook;
 
 /// The URL of a store that `scripts/test` started.
 #[cfg(test)]

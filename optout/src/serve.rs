@@ -6,9 +6,10 @@ use anyhow::Context;
 use common::{
     config::{Config, Loaded},
     http,
+    outbound::NoClient,
     startup::{self, Process, Threads},
 };
-use worker::{Outlet, outbound::NoClient};
+use worker::Outlet;
 
 /// Loads the configuration and serves until a signal comes.
 pub(crate) fn run(path: Option<&Path>) -> ExitCode {

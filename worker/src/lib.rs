@@ -15,7 +15,6 @@ mod batches;
 mod breaker;
 mod deliver;
 mod feeds;
-pub mod outbound;
 mod outlet;
 mod patience;
 mod poison;
@@ -83,7 +82,9 @@ impl App {
             sources: config
                 .sources
                 .iter()
-                .map(|source| (source.name.clone(), source.clone()))
+                .cloned()
+                .chain([Source::api()])
+                .map(|source| (source.name.clone(), source))
                 .collect(),
             outlets,
             schedule: config.retry.clone(),

@@ -4,9 +4,10 @@ use std::{process::ExitCode, sync::Arc};
 
 use common::{
     config::Loaded,
+    outbound::NoClient,
     startup::{self, Process, Threads},
 };
-use worker::{App, Outlet, outbound::NoClient};
+use worker::{App, Outlet};
 
 const ABOUT: &str =
     "Takes webhooks from the queue, records them in the ledger and tells the targets";

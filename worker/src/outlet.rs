@@ -2,12 +2,14 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use common::config::{self, Config, Filter};
+use common::{
+    config::{self, Config, Filter},
+    outbound::{NoClient, Outbound},
+};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::{
     breaker::Breaker,
-    outbound::{NoClient, Outbound},
     targets::{self, KINDS, Setup, Target},
 };
 

@@ -110,7 +110,8 @@ async fn a_suppression_is_told_with_all_that_is_known_of_it() {
             "suppressions": [{
                 "source": "shop", "scope": "global", "lane": "complaint", "kind": "complained", "reason": "no interest",
                 "origin": "unknown", "channel": "email", "contact": "jane@example.com",
-                "occurred_at": event.occurred_at.to_string(), "event_id": event.id,
+                "occurred_at": event.occurred_at.to_string(), "event_id": event.id, "state": "active",
+                "id": answer.body["suppressions"][0]["id"],
             }],
         });
         assert_eq!(answer.body, told);

@@ -3,6 +3,7 @@
 //! Every mistake is found in one go ([`crate::settings`]). What a target's own settings mean is its kind's affair: the
 //! worker reads them from [`Target::settings`], into the same list of mistakes.
 
+mod endpoints;
 mod load;
 mod services;
 mod source;
@@ -12,6 +13,7 @@ mod target;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     names::names,
@@ -19,8 +21,9 @@ use crate::{
     settings::Section,
 };
 
+pub use endpoints::Endpoints;
 pub use load::{LoadError, Loaded, environment};
-pub use services::{Api, ApiKey, Ingress, Role, Worker};
+pub use services::{Api, ApiKey, Ingress, Role, Talkable, Worker};
 pub use source::{AuthKind, Credential, Source};
 pub use stores::{Claims, Ledger, Queue};
 pub use target::{Filter, Rate, Target};
@@ -36,6 +39,8 @@ pub struct Config {
     pub ledger: Ledger,
     pub retry: Schedule,
     pub outbound: Outbound,
+    pub endpoints: Endpoints,
+    pub privacy: Privacy,
     pub telemetry: Telemetry,
     pub sources: Vec<Source>,
     pub targets: Vec<Target>,
@@ -46,6 +51,14 @@ pub struct Config {
 pub struct Outbound {
     /// Private networks that targets may be in.
     pub allow_networks: Vec<IpNet>,
+}
+
+/// `[privacy]`.
+#[derive(Debug, Clone)]
+pub struct Privacy {
+    /// What turns an erased address into a key that still suppresses. The first makes new keys, all of them are looked
+    /// for, so that one can be rotated. None of them: nothing can be erased.
+    pub peppers: Vec<SecretString>,
 }
 
 names! {
@@ -73,6 +86,8 @@ impl Config {
             ledger: Ledger::read(root.section("ledger")),
             retry: read_retry(root.section("retry")),
             outbound: Outbound::read(root.section("outbound")),
+            endpoints: Endpoints::read(root.section("endpoints")),
+            privacy: Privacy::read(root.section("privacy")),
             telemetry: Telemetry::read(root.section("telemetry")),
             sources: root
                 .sections("sources", false)
@@ -128,6 +143,28 @@ impl Outbound {
     }
 }
 
+impl Privacy {
+    fn read(mut section: Section) -> Self {
+        let given = section.keys().iter().any(|key| key == "pepper");
+        let peppers = if given {
+            section.secrets("pepper")
+        } else {
+            vec![]
+        };
+        if peppers
+            .iter()
+            .any(|pepper| pepper.expose_secret().len() < 16)
+        {
+            section.mistake(
+                "pepper",
+                "is too short: make one with `openssl rand -base64 32`",
+            );
+        }
+        section.finish();
+        Self { peppers }
+    }
+}
+
 impl Telemetry {
     fn read(mut section: Section) -> Self {
         let telemetry = Self {
@@ -180,8 +217,6 @@ fn unique<'a>(root: &Section, list: &str, names: impl Iterator<Item = &'a str>) 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
-    use secrecy::ExposeSecret;
 
     use super::*;
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::Rate;
 use crate::{
     names::names,
     settings::{ByteSize, Section},
@@ -31,6 +32,22 @@ pub struct Api {
     pub bind: SocketAddr,
     pub ops_bind: SocketAddr,
     pub keys: Vec<ApiKey>,
+    /// The most requests in a time, for each key and process; none for as many as come.
+    pub rate_limit: Option<Rate>,
+    /// Origins of pages whose scripts may call the api; none of them unless listed.
+    pub cors_origins: Vec<String>,
+    pub talkable: Talkable,
+}
+
+/// `[api.talkable]`: how Talkable's question is answered.
+#[derive(Debug, Clone)]
+pub struct Talkable {
+    /// The answer where there is none to give: no address, a malformed question, a ledger that is away.
+    pub when_unknown: bool,
+    /// The scope that its mails are in; without it the strictest answer is given.
+    pub scope: Option<String>,
+    /// Answers true, too, where Talkable itself states an `unsubscribed_at` later than `opted_in_at`.
+    pub heed_unsubscribed_at: bool,
 }
 
 names! {
@@ -95,9 +112,35 @@ impl Api {
                 .into_iter()
                 .filter_map(ApiKey::read)
                 .collect(),
+            rate_limit: section.optional("rate_limit"),
+            cors_origins: section.or("cors_origins", vec![]),
+            talkable: Talkable::read(section.section("talkable")),
         };
+        for origin in &api.cors_origins {
+            let parsed = url::Url::parse(origin).ok();
+            if parsed.is_none_or(|url| url.origin().ascii_serialization() != *origin) {
+                section.mistake(
+                    "cors_origins",
+                    format!(
+                        "has {origin:?}, but an origin such as https://app.example.com is needed"
+                    ),
+                );
+            }
+        }
         section.finish();
         api
+    }
+}
+
+impl Talkable {
+    fn read(mut section: Section) -> Self {
+        let talkable = Self {
+            when_unknown: section.or("when_unknown", true),
+            scope: section.optional("scope"),
+            heed_unsubscribed_at: section.or("heed_unsubscribed_at", false),
+        };
+        section.finish();
+        talkable
     }
 }
 

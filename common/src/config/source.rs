@@ -7,6 +7,7 @@ use crate::{
     event::Undetermined,
     names::names,
     providers::{self, Keys, Provider},
+    request,
     settings::Section,
 };
 
@@ -53,10 +54,21 @@ pub enum Credential {
 }
 
 impl Source {
+    /// What comes in by the api itself. Always there, and not for ingress.
+    pub fn api() -> Self {
+        Self {
+            name: request::SOURCE.to_owned(),
+            provider: &request::Api,
+            credentials: vec![],
+            undetermined_bounce: Undetermined::Suppress,
+            enabled: true,
+        }
+    }
+
     pub(super) fn read(mut section: Section) -> Option<Self> {
         let name: Option<String> = section.required("name");
         match name.as_deref() {
-            Some("api") => section.mistake(
+            Some(request::SOURCE) => section.mistake(
                 "name",
                 "is \"api\", which stands for what comes in by the api itself",
             ),

@@ -74,8 +74,13 @@ impl Rate {
 impl Target {
     pub(super) fn read(mut section: Section) -> Option<Self> {
         let name: Option<String> = section.required("name");
-        if name.as_deref().is_some_and(|name| !is_name(name)) {
-            section.mistake("name", NAME_RULE);
+        match name.as_deref() {
+            Some("endpoints") => section.mistake(
+                "name",
+                "is \"endpoints\", which stands for what users register over the api",
+            ),
+            Some(name) if !is_name(name) => section.mistake("name", NAME_RULE),
+            _ => {}
         }
         let kind = section.required("kind");
         let events = section.required("events");

@@ -10,7 +10,7 @@ use super::{Error, Ledger, Page, Result, micros, page::Cursor, parsed, timestamp
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{Event, Kind},
+    event::{Event, Kind, Register},
 };
 
 /// Which events are listed; what is None does not filter.
@@ -36,7 +36,7 @@ pub struct StoredEnvelope {
 
 /// The columns that [`event_of`] reads, in any order.
 pub(super) const COLUMNS: &str = "events.id AS event, envelope_id, source, provider, events.kind AS kind, bounce_class, channel, contact, contact_raw,
-    scope, occurred_at, received_at, time_assumed, reason, origin, effect, provider_event, provider_event_id, message_id, campaign_id, metadata";
+    scope, occurred_at, received_at, time_assumed, reason, origin, effect, register_source, register_lane, provider_event, provider_event_id, message_id, campaign_id, metadata";
 
 impl Ledger {
     /// Lists events, newest first.
@@ -165,6 +165,13 @@ pub(super) fn event_of(row: &AnyRow) -> Result<Event> {
         reason: text("reason")?,
         origin: parsed(&needed("origin")?)?,
         effect: parsed(&needed("effect")?)?,
+        register: match (text("register_source")?, text("register_lane")?) {
+            (Some(source), Some(lane)) => Some(Register {
+                source,
+                lane: parsed(&lane)?,
+            }),
+            _ => None,
+        },
         provider_event: needed("provider_event")?,
         provider_event_id: text("provider_event_id")?,
         message_id: text("message_id")?,

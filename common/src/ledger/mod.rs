@@ -6,6 +6,7 @@
 //!
 //! Every write is a statement, or a transaction of a few, that may run twice with the same result.
 
+mod audit;
 mod deliveries;
 mod events;
 mod leases;
@@ -30,16 +31,20 @@ use sqlx::{
     query::Query,
 };
 
+pub use audit::{Act, Audited, Broken, Verified};
 pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use events::{EventFilter, StoredEnvelope};
 pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
 pub use record::{Entry, Recorded, Unreadable};
-pub use suppressions::Suppression;
+pub use suppressions::{Standing, Suppression};
 
 /// Applied in order, each once, under a lock.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_ledger.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_ledger.sql"),
+    include_str!("../../migrations/0002_api.sql"),
+];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.
 const MIGRATION_LOCK: i64 = 0x4f50_544f_5554;
@@ -204,21 +209,24 @@ impl Ledger {
 impl Dialect {
     /// Puts this dialect's words in. Both databases read `$1`.
     fn text(self, text: &str) -> String {
-        let (rows, bytes, unhex) = match self {
+        let (rows, bytes, unhex, uuid) = match self {
             Self::Postgres => (
                 "jsonb_array_elements(CAST($1 AS jsonb)) AS rows(value)",
                 "BYTEA",
                 "decode(rows.value->>'body', 'hex')",
+                "CAST(gen_random_uuid() AS TEXT)",
             ),
             Self::Sqlite => (
                 "json_each($1) AS rows",
                 "BLOB",
                 "unhex(rows.value->>'body')",
+                "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(6)))",
             ),
         };
         text.replace("{rows}", rows)
             .replace("{bytes}", bytes)
             .replace("{body}", unhex)
+            .replace("{uuid}", uuid)
     }
 }
 

@@ -100,14 +100,15 @@ impl Ledger {
         in_order(&mut values);
         let text = "
             INSERT INTO events (id, envelope_id, source, provider, kind, bounce_class, channel, contact, contact_raw,
-                scope, occurred_at, received_at, recorded_at, time_assumed, reason, origin, effect, provider_event,
-                provider_event_id, message_id, campaign_id, metadata, fingerprint, conflicting)
+                scope, occurred_at, received_at, recorded_at, time_assumed, reason, origin, effect, register_source,
+                register_lane, provider_event, provider_event_id, message_id, campaign_id, metadata, fingerprint, conflicting)
             SELECT rows.value->>'id', rows.value->>'envelope_id', rows.value->>'source', rows.value->>'provider',
                 rows.value->>'kind', rows.value->>'bounce_class', rows.value->>'channel', rows.value->>'contact',
                 rows.value->>'contact_raw', rows.value->>'scope', CAST(rows.value->>'occurred_at' AS BIGINT),
                 CAST(rows.value->>'received_at' AS BIGINT), CAST(rows.value->>'recorded_at' AS BIGINT),
                 CAST(rows.value->>'time_assumed' AS BIGINT), rows.value->>'reason', rows.value->>'origin',
-                rows.value->>'effect', rows.value->>'provider_event', rows.value->>'provider_event_id',
+                rows.value->>'effect', rows.value->>'register_source', rows.value->>'register_lane',
+                rows.value->>'provider_event', rows.value->>'provider_event_id',
                 rows.value->>'message_id', rows.value->>'campaign_id', rows.value->>'metadata',
                 CAST(rows.value->>'fingerprint' AS BIGINT), 0
             FROM {rows} WHERE TRUE
@@ -279,7 +280,8 @@ fn event_row(event: &Event, now: i64) -> Value {
         "contact": contact.map(|contact| &contact.address), "contact_raw": contact.map(|contact| &contact.raw),
         "scope": event.scope, "occurred_at": micros(event.occurred_at), "received_at": micros(event.received_at),
         "recorded_at": now, "time_assumed": i64::from(event.time_assumed), "reason": event.reason, "origin": event.origin,
-        "effect": event.effect, "provider_event": event.provider_event, "provider_event_id": event.provider_event_id,
+        "effect": event.effect, "register_source": event.register.as_ref().map(|register| &register.source),
+        "register_lane": event.register.as_ref().map(|register| register.lane), "provider_event": event.provider_event, "provider_event_id": event.provider_event_id,
         "message_id": event.message_id, "campaign_id": event.campaign_id, "metadata": text(&event.metadata),
         "fingerprint": event.fingerprint(),
     })

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use sqlx::{Any, Transaction};
+use uuid::Uuid;
 
 use super::{Ledger, Result, micros, rows};
 use crate::{clock, event::Event};
@@ -25,9 +26,9 @@ impl Ledger {
         let now = micros(clock::now());
         let values: Vec<_> = folded.values().map(|set| set.row(now)).collect();
         let text = "
-            INSERT INTO registers (channel, contact, scope, source, lane, suppressed, occurred_at, event_id, kind,
+            INSERT INTO registers (id, channel, contact, scope, source, lane, suppressed, occurred_at, event_id, kind,
                 reason, origin, updated_at)
-            SELECT rows.value->>'channel', rows.value->>'contact', rows.value->>'scope', rows.value->>'source',
+            SELECT rows.value->>'id', rows.value->>'channel', rows.value->>'contact', rows.value->>'scope', rows.value->>'source',
                 rows.value->>'lane', CAST(rows.value->>'suppressed' AS BIGINT),
                 CAST(rows.value->>'occurred_at' AS BIGINT), rows.value->>'event_id', rows.value->>'kind',
                 rows.value->>'reason', rows.value->>'origin', CAST(rows.value->>'updated_at' AS BIGINT)
@@ -70,7 +71,8 @@ impl Set<'_> {
 
     fn row(&self, now: i64) -> Value {
         let (contact, channel, scope, source, lane) = self.place;
-        json!({ "contact": contact, "channel": channel, "scope": scope, "source": source, "lane": lane,
+        // The id is the row's own: it stays when the register is set again.
+        json!({ "id": Uuid::now_v7(), "contact": contact, "channel": channel, "scope": scope, "source": source, "lane": lane,
             "suppressed": i64::from(self.suppressed), "occurred_at": micros(self.event.occurred_at), "event_id": self.event.id,
             "kind": self.event.kind, "reason": self.event.reason, "origin": self.event.origin, "updated_at": now })
     }
@@ -88,7 +90,7 @@ fn fold<'a>(events: impl Iterator<Item = &'a Event>) -> BTreeMap<Place<'a>, Set<
                 &*contact.address,
                 contact.channel.as_str(),
                 change.scope,
-                &*event.source,
+                change.source,
                 change.lane.as_str(),
             );
             let set = Set {

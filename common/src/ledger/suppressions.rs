@@ -1,24 +1,34 @@
-//! The suppression list: which registers say "do not send".
+//! The suppression list: the registers as people see them, and which of them say "do not send".
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::{Row, any::AnyRow};
 use uuid::Uuid;
 
-use super::{Ledger, Result, parsed, timestamp};
+use super::{Ledger, Result, parsed, rows, timestamp};
 use crate::{
     contact::{Channel, Contact},
     event::{Kind, Lane, Origin},
+    names::names,
 };
 
-/// One standing suppression.
+names! {
+    /// Whether a suppression stands.
+    Standing { Active = "active", Lifted = "lifted" }
+}
+
+/// A suppression, standing or lifted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Suppression {
+    pub id: Uuid,
+    pub state: Standing,
     pub channel: Channel,
     pub contact: String,
     pub scope: String,
     pub source: String,
     pub lane: Lane,
+    /// When what it says now happened.
     pub occurred_at: Timestamp,
     /// The event that set it.
     pub event_id: Uuid,
@@ -27,16 +37,21 @@ pub struct Suppression {
     pub origin: Origin,
 }
 
+/// The columns that [`suppression`] reads.
+const COLUMNS: &str = "registers.id AS id, suppressed, registers.channel AS channel, registers.contact AS contact, scope, source, lane,
+    occurred_at, event_id, kind, reason, origin";
+
 impl Ledger {
     /// What suppresses a contact in `scope`: that scope's registers and the global ones. Without a scope, whatever
     /// suppresses it anywhere: the strictest answer.
     pub async fn check(&self, contact: &Contact, scope: Option<&str>) -> Result<Vec<Suppression>> {
-        let text = "
-            SELECT channel, contact, scope, source, lane, occurred_at, event_id, kind, reason, origin FROM registers
+        let text = format!(
+            "SELECT {COLUMNS} FROM registers
             WHERE contact = $1 AND channel = $2 AND suppressed = 1 AND ($3 IS NULL OR scope = $3 OR scope = 'global')
-            ORDER BY scope, source, lane";
+            ORDER BY scope, source, lane"
+        );
         let query = self
-            .query(text)
+            .query(&text)
             .bind(contact.address.clone())
             .bind(contact.channel.to_string());
         let found = query
@@ -45,19 +60,46 @@ impl Ledger {
             .await?;
         found.iter().map(suppression).collect()
     }
+
+    /// Every suppression of these contacts, standing or lifted: what a change to one of them replaces.
+    pub async fn registers(&self, contacts: &[Contact]) -> Result<Vec<Suppression>> {
+        let wanted: Vec<_> = contacts
+            .iter()
+            .map(|contact| json!({ "contact": contact.address, "channel": contact.channel }))
+            .collect();
+        let text = format!(
+            "SELECT {COLUMNS} FROM {{rows}} JOIN registers
+                ON registers.contact = rows.value->>'contact' AND registers.channel = rows.value->>'channel'
+            ORDER BY registers.contact, scope, source, lane"
+        );
+        let found = self.query(&text).bind(rows(&wanted));
+        found
+            .fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(suppression)
+            .collect()
+    }
 }
 
 fn suppression(row: &AnyRow) -> Result<Suppression> {
+    let needed = |column: &str| row.try_get::<String, _>(column);
     Ok(Suppression {
-        channel: parsed(&row.try_get::<String, _>(0)?)?,
-        contact: row.try_get(1)?,
-        scope: row.try_get(2)?,
-        source: row.try_get(3)?,
-        lane: parsed(&row.try_get::<String, _>(4)?)?,
-        occurred_at: timestamp(row.try_get(5)?)?,
-        event_id: parsed(&row.try_get::<String, _>(6)?)?,
-        kind: parsed(&row.try_get::<String, _>(7)?)?,
-        reason: row.try_get(8)?,
-        origin: parsed(&row.try_get::<String, _>(9)?)?,
+        id: parsed(&needed("id")?)?,
+        state: if row.try_get::<i64, _>("suppressed")? == 1 {
+            Standing::Active
+        } else {
+            Standing::Lifted
+        },
+        channel: parsed(&needed("channel")?)?,
+        contact: needed("contact")?,
+        scope: needed("scope")?,
+        source: needed("source")?,
+        lane: parsed(&needed("lane")?)?,
+        occurred_at: timestamp(row.try_get("occurred_at")?)?,
+        event_id: parsed(&needed("event_id")?)?,
+        kind: parsed(&needed("kind")?)?,
+        reason: row.try_get("reason")?,
+        origin: parsed(&needed("origin")?)?,
     })
 }

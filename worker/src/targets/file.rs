@@ -14,11 +14,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Kind, Setup, Target, payload::Payload};
+use super::{Kind, Setup, Target};
 use async_trait::async_trait;
 use common::{
     delivery::{Answer, Delivery},
     settings::Section,
+    webhook::Payload,
 };
 
 pub(super) const KIND: Kind = Kind {

@@ -24,7 +24,7 @@ use super::{
     template::{Format, Template},
     ticket::{TEXT, TITLE, join, lines, one_line, read, said},
 };
-use crate::outbound::{Outbound, Reply};
+use common::outbound::{Outbound, Reply};
 
 pub(super) const KIND: Kind = Kind {
     name: "jira",

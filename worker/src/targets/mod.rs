@@ -12,7 +12,6 @@ mod database;
 mod file;
 mod http;
 mod jira;
-mod payload;
 mod slack;
 #[cfg(test)]
 pub(crate) mod standin;
@@ -25,10 +24,9 @@ use common::{
     config::Rate,
     delivery::{Answer, Delivery},
     event,
+    outbound::Outbound,
     settings::Section,
 };
-
-use crate::outbound::Outbound;
 
 /// Every kind of target, by name in alphabetical order.
 pub const KINDS: &[Kind] = &[

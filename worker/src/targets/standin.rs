@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::{Kind, Setup, Target};
-use crate::outbound::{DEFAULT_TIMEOUT, Outbound};
+use common::outbound::{DEFAULT_TIMEOUT, Outbound};
 
 /// One request, as it arrived.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use common::delivery::Answer;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::outbound::Reply;
+use common::outbound::Reply;
 
 /// The title of a ticket, where no template is set.
 pub(super) const TITLE: &str =

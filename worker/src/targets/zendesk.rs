@@ -26,7 +26,7 @@ use super::{
     template::{Format, Template},
     ticket::{TEXT, TITLE, join, lines, one_line, read, said},
 };
-use crate::outbound::{Outbound, Reply};
+use common::outbound::{Outbound, Reply};
 
 /// The smallest plan allows 200 requests a minute, and a ticket takes two.
 pub(super) const KIND: Kind = Kind {

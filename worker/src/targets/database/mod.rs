@@ -35,7 +35,7 @@ use self::{
     statement::{Nobody, Statement},
 };
 use super::{Kind, Setup, Target};
-use crate::outbound::excerpt;
+use common::outbound::excerpt;
 
 pub(super) const KIND: Kind = Kind {
     name: "database",

@@ -14,10 +14,11 @@ mod tests;
 
 use async_trait::async_trait;
 use common::{
-    clock,
     delivery::{Answer, Delivery},
+    outbound::Outbound,
     settings::Section,
-    signature::{standard_key, standard_signature},
+    signature::standard_key,
+    webhook::{self, Payload},
 };
 use reqwest::{
     Method,
@@ -28,10 +29,8 @@ use url::Url;
 
 use super::{
     Kind, Setup, Target,
-    payload::Payload,
     template::{Format, Template},
 };
-use crate::outbound::Outbound;
 
 pub(super) const KIND: Kind = Kind {
     name: "http",
@@ -197,24 +196,14 @@ impl Http {
             Some(template) => template.render(delivery)?.into_bytes(),
             None => Payload::from(delivery).to_json(),
         };
-        let id = delivery.id.to_string();
-        let now = clock::now();
-        let mut request = self
+        let request = self
             .outbound
             .request(self.method.clone(), self.url.clone())
-            .headers(self.headers.clone())
-            .header("idempotency-key", &id)
-            .header("webhook-id", &id)
-            .header("webhook-timestamp", now.as_second());
-        if !self.keys.is_empty() {
-            request = request.header(
-                "webhook-signature",
-                standard_signature(&self.keys, &id, now, &body),
-            );
-        }
+            .headers(self.headers.clone());
+        let signed = webhook::sign(request, &self.keys, delivery.id, body);
         let reply = self
             .outbound
-            .exchange(request.body(body), self.outbound.deadline())
+            .exchange(signed, self.outbound.deadline())
             .await?;
         Ok(reply.answer())
     }

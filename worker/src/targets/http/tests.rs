@@ -38,8 +38,8 @@ fn verifies(request: &Received, secret: &str) -> bool {
         "v1,{}",
         STANDARD.encode(hmac(&key, &[head.as_bytes(), &request.body].concat()))
     );
-    let age =
-        clock::now().as_second() - request.header("webhook-timestamp").parse::<i64>().unwrap();
+    let age = common::clock::now().as_second()
+        - request.header("webhook-timestamp").parse::<i64>().unwrap();
     (-1..300).contains(&age)
         && request
             .header("webhook-signature")

@@ -30,7 +30,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{Kind, Setup, Target};
-use crate::outbound::Outbound;
+use common::outbound::Outbound;
 
 pub(super) const KIND: Kind = Kind {
     name: "slack",

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use common::{
-    clock,
-    delivery::{Answer, Outcome},
-};
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{
     StatusCode,
     header::{HeaderMap, RETRY_AFTER},
 };
 use serde::de::DeserializeOwned;
+
+use crate::{
+    clock,
+    delivery::{Answer, Outcome},
+};
 
 /// Of an answer this much is kept in the ledger.
 const EXCERPT_LIMIT: usize = 2 << 10;

@@ -1,21 +1,59 @@
-//! What `http` and `file` targets send of an event: SentinMail's event payload (`id`, `type`, `recipient`,
-//! `sent_email_id`, `campaign_id`, `metadata`, `timestamp`), and what we know beyond it.
+//! The webhooks that we send: what is said of an event, and how it is signed.
 //!
-//! `id` is the event's, by which a receiver knows a repeat whichever way it comes. A field may be added, none is taken
-//! away or changes its meaning.
+//! The body is SentinMail's event payload (`id`, `type`, `recipient`, `sent_email_id`, `campaign_id`, `metadata`,
+//! `timestamp`), and what we know beyond it. `id` is the event's, by which a receiver knows a repeat whichever way it
+//! comes. A field may be added, none is taken away or changes its meaning.
+//!
+//! Signed by Standard Webhooks: `webhook-id` is the delivery's id, the same at every attempt, `webhook-timestamp` is
+//! the attempt's.
 
-use common::{
-    contact::Channel,
-    delivery::Delivery,
-    event::{BounceClass, Effect, Kind, Origin},
-};
 use jiff::Timestamp;
+use reqwest::RequestBuilder;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::{
+    clock,
+    contact::Channel,
+    delivery::Delivery,
+    event::{BounceClass, Effect, Kind, Origin},
+    signature::standard_signature,
+};
+
+/// The headers that [`sign`] sets.
+pub const HEADERS: [&str; 4] = [
+    "idempotency-key",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
+];
+
+/// Puts the body into the request, with the id by which the receiver knows a repeat, and a signature by each of the
+/// keys ([`standard_key`](crate::signature::standard_key)); none where there are no keys.
+pub fn sign(
+    request: RequestBuilder,
+    keys: &[Vec<u8>],
+    delivery: Uuid,
+    body: Vec<u8>,
+) -> RequestBuilder {
+    let (id, now) = (delivery.to_string(), clock::now());
+    let mut request = request
+        .header("idempotency-key", &id)
+        .header("webhook-id", &id)
+        .header("webhook-timestamp", now.as_second());
+    if !keys.is_empty() {
+        request = request.header(
+            "webhook-signature",
+            standard_signature(keys, &id, now, &body),
+        );
+    }
+    request.body(body)
+}
+
+/// What is said of an event.
 #[derive(Debug, Serialize)]
-pub(super) struct Payload<'a> {
+pub struct Payload<'a> {
     id: Uuid,
     r#type: Kind,
     /// Normalised, so that it can be compared.
@@ -75,7 +113,7 @@ impl<'a> From<&'a Delivery> for Payload<'a> {
 
 impl Payload<'_> {
     /// One line of JSON, without a line break.
-    pub(super) fn to_json(&self) -> Vec<u8> {
+    pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("the payload's keys are texts")
     }
 }
@@ -85,11 +123,40 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::targets::standin::delivery;
+    use crate::{
+        contact::Contact,
+        envelope::Envelope,
+        event::{Draft, Identity, Undetermined},
+    };
+
+    fn delivery() -> Delivery {
+        let envelope = Envelope {
+            id: Uuid::from_u128(7),
+            source: "shop".to_owned(),
+            received_at: "2026-04-02T14:30:01.5Z".parse().unwrap(),
+            content_type: None,
+            headers: vec![],
+            body: bytes::Bytes::new(),
+        };
+        let own = Identity::Own("evt-1".to_owned());
+        let mut draft = Draft::new(Kind::Unsubscribed, "unsubscribed", own);
+        draft.contact = Contact::email("Jane1@Example.com").ok();
+        draft.scope = Some("news".to_owned());
+        draft.occurred_at = "2026-04-02T14:30:00Z".parse().ok();
+        draft.reason = Some("too many \"offers\"".to_owned());
+        draft.origin = Origin::Recipient;
+        draft.message_id = Some("msg-1".to_owned());
+        draft.campaign_id = Some("spring".to_owned());
+        draft.metadata.insert("ip".to_owned(), "192.0.2.7".into());
+        Delivery::new(
+            draft.into_event(&envelope, "sentinmail", Undetermined::Suppress),
+            "t",
+        )
+    }
 
     #[test]
     fn the_payload_has_every_field_of_sentinmail_s_and_ours() {
-        let delivery = delivery(1);
+        let delivery = delivery();
         let payload: Value = serde_json::from_slice(&Payload::from(&delivery).to_json()).unwrap();
         let expected = json!({
             "id": delivery.event.id, "type": "unsubscribed", "recipient": "jane1@example.com",

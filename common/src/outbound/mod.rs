@@ -10,13 +10,13 @@ mod tests;
 
 use std::{error::Error as _, time::Duration};
 
-use common::{delivery::Answer, settings::Section};
 use ipnet::IpNet;
 use reqwest::{Client, Method, Request, RequestBuilder, redirect};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::{delivery::Answer, settings::Section};
 use address::Guard;
 
 pub use address::Refused;

@@ -1,0 +1,40 @@
+//! JSON bodies, read strictly: what is wrong is told by its place, with what would be right.
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{FromRequest, Request},
+};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::error::{Error, Result};
+
+/// Ten thousand addresses of the greatest length, with room to spare.
+const LIMIT: usize = 8 << 20;
+
+/// A JSON body, whatever its content type says.
+#[derive(Debug)]
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        read(&bytes(request.into_body()).await?).map(Self)
+    }
+}
+
+/// The whole body, if it is not too large.
+pub(crate) async fn bytes(body: Body) -> Result<bytes::Bytes> {
+    to_bytes(body, LIMIT)
+        .await
+        .map_err(|_| Error::TooLarge { limit: LIMIT >> 20 })
+}
+
+/// Reads a JSON body.
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => Error::Body(error.to_string()),
+        Category::Io | Category::Syntax | Category::Eof => Error::NotJson(error.to_string()),
+    })
+}

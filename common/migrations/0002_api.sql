@@ -1,0 +1,123 @@
+-- What the api keeps: suppressions by id, submissions and consents, the audit trail, endpoints, replays, keys.
+
+-- The one register that a person named, where one did; null where the kind of event says what it sets.
+ALTER TABLE events ADD COLUMN register_source TEXT;
+ALTER TABLE events ADD COLUMN register_lane TEXT;
+-- What is asked of the deadlines: opt-outs by receipt.
+CREATE INDEX events_opt_outs ON events (received_at, id) WHERE effect = 'suppress';
+
+-- The name of a register, by which a person lifts it. It stays as long as the row does.
+ALTER TABLE registers ADD COLUMN id TEXT;
+UPDATE registers SET id = {uuid};
+CREATE UNIQUE INDEX registers_by_id ON registers (id);
+CREATE INDEX registers_by_time ON registers (occurred_at, id);
+
+-- A form that somebody filled in, and what they agreed to in it.
+CREATE TABLE submissions (
+    id           TEXT   NOT NULL PRIMARY KEY,
+    form         TEXT,
+    email        TEXT,
+    email_raw    TEXT,
+    phone        TEXT,
+    phone_raw    TEXT,
+    submitted_at BIGINT NOT NULL,
+    received_at  BIGINT NOT NULL,
+    metadata     TEXT   NOT NULL
+);
+CREATE INDEX submissions_by_email ON submissions (email);
+CREATE INDEX submissions_by_phone ON submissions (phone);
+
+CREATE TABLE consents (
+    submission_id TEXT   NOT NULL,
+    -- general_contact, primary_purpose, events.NAME or other.NAME
+    purpose       TEXT   NOT NULL,
+    granted       BIGINT NOT NULL,
+    revoked_at    BIGINT,
+    -- the event that revoked it
+    revoked_by    TEXT,
+    PRIMARY KEY (submission_id, purpose)
+);
+
+-- Who did what, in one chain: each hash is over the record and the hash before it. What is personal can be erased, since
+-- the chain holds only a salted commitment to it.
+CREATE TABLE audit (
+    seq        BIGINT NOT NULL PRIMARY KEY,
+    at         BIGINT NOT NULL,
+    actor      TEXT   NOT NULL,
+    action     TEXT   NOT NULL,
+    -- the id of what it was done to
+    subject    TEXT,
+    details    TEXT   NOT NULL,
+    contact    TEXT,
+    personal   TEXT,
+    salt       TEXT,
+    commitment TEXT   NOT NULL,
+    hash       TEXT   NOT NULL
+);
+CREATE INDEX audit_by_contact ON audit (contact, seq);
+CREATE INDEX audit_by_subject ON audit (subject, seq);
+
+-- Targets that users registered over the api.
+CREATE TABLE endpoints (
+    id              TEXT   NOT NULL PRIMARY KEY,
+    url             TEXT   NOT NULL,
+    -- kinds of event, a JSON array; ["*"] for all
+    events          TEXT   NOT NULL,
+    description     TEXT,
+    enabled         BIGINT NOT NULL,
+    disabled_reason TEXT,
+    secret          TEXT   NOT NULL,
+    -- what is signed with as well, until then, after a rotation
+    previous_secret TEXT,
+    previous_until  BIGINT,
+    -- the first of nothing but failures
+    failing_since   BIGINT,
+    last_success_at BIGINT,
+    last_failure_at BIGINT,
+    last_error      TEXT,
+    created_at      BIGINT NOT NULL,
+    updated_at      BIGINT NOT NULL
+);
+CREATE INDEX endpoints_by_creation ON endpoints (created_at, id);
+
+-- Grows with every change to the endpoints, so that workers see at a glance whether what they know is what is.
+CREATE TABLE endpoints_version (version BIGINT NOT NULL);
+INSERT INTO endpoints_version VALUES (0);
+
+-- Deliveries that are told again by filter, with how far that has come.
+CREATE TABLE replays (
+    id          TEXT   NOT NULL PRIMARY KEY,
+    actor       TEXT   NOT NULL,
+    target      TEXT,
+    only_state  TEXT,
+    kind        TEXT,
+    since       BIGINT NOT NULL,
+    until       BIGINT NOT NULL,
+    dry_run     BIGINT NOT NULL,
+    -- running, done or failed
+    state       TEXT   NOT NULL,
+    matched     BIGINT NOT NULL,
+    sent        BIGINT NOT NULL,
+    -- the last delivery that was dealt with
+    cursor_at   BIGINT,
+    cursor_id   TEXT,
+    error       TEXT,
+    created_at  BIGINT NOT NULL,
+    finished_at BIGINT,
+    lease_owner TEXT,
+    lease_until BIGINT
+);
+CREATE INDEX replays_running ON replays (created_at) WHERE state = 'running';
+
+-- Keys that were made by a command: only their hash is kept.
+CREATE TABLE api_keys (
+    id         TEXT   NOT NULL PRIMARY KEY,
+    name       TEXT   NOT NULL,
+    role       TEXT   NOT NULL,
+    hash       TEXT   NOT NULL,
+    created_at BIGINT NOT NULL,
+    created_by TEXT   NOT NULL,
+    revoked_at BIGINT
+);
+CREATE UNIQUE INDEX api_keys_by_hash ON api_keys (hash);
+CREATE UNIQUE INDEX api_keys_by_name ON api_keys (name) WHERE revoked_at IS NULL;
