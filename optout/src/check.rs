@@ -2,16 +2,15 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use common::{
-    config::Loaded,
+    config::{Loaded, Role},
     contact::{Channel, Contact},
 };
-use secrecy::ExposeSecret;
+use reqwest::Method;
 use serde_json::Value;
-use url::Url;
 
-use crate::client;
+use crate::client::{Api, Reach};
 
 /// The exit status for a contact that must not be sent to.
 const UNSUBSCRIBED: u8 = 2;
@@ -23,34 +22,24 @@ pub(crate) struct Options {
     /// A stream, list or purpose; without it the strictest answer is given
     #[arg(long)]
     scope: Option<String>,
-    /// The api to ask; else the configured one
-    #[arg(long)]
-    url: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
     /// The answer as it came
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn check(loaded: Loaded, options: Options) -> anyhow::Result<ExitCode> {
-    let api = &loaded.config.api;
-    let base = options.url.as_ref();
-    let base = base.map_or_else(|| format!("http://{}", api.bind), Clone::clone);
-    let url = question(
-        &base,
-        &Contact::parse(&options.contact)?,
-        options.scope.as_deref(),
-    )?;
-    let key = api.keys.first().and_then(|key| key.keys.first());
-    let key = key.context("no api.keys are configured to ask with")?;
-    let request = client::http()?.get(url).bearer_auth(key.expose_secret());
-    let answer = request.send().await;
-    let answer = answer.with_context(|| format!("no answer from the api at {base}"))?;
-    let status = answer.status();
-    let body: Value = answer.json().await.context("the api's answer is no JSON")?;
-    if !status.is_success() {
-        let detail = body["detail"].as_str().unwrap_or_default();
-        bail!("the api answers {status}: {detail}");
-    }
+    let api = Api::new(&loaded, &options.reach, Role::Check)?;
+    let contact = Contact::parse(&options.contact)?;
+    let name = match contact.channel {
+        Channel::Email => "email",
+        Channel::Sms => "phone",
+    };
+    let mut question = vec![(name, contact.address)];
+    question.extend(options.scope.map(|scope| ("scope", scope)));
+    let request = api.request(Method::GET, "/api/v1/check")?.query(&question);
+    let body = api.json(request).await?;
     let unsubscribed = body["unsubscribed"].as_bool();
     let unsubscribed = unsubscribed.context("the api's answer has no `unsubscribed`")?;
     tell(unsubscribed, &body, options.json);
@@ -59,20 +48,6 @@ pub(crate) async fn check(loaded: Loaded, options: Options) -> anyhow::Result<Ex
     } else {
         ExitCode::SUCCESS
     })
-}
-
-fn question(base: &str, contact: &Contact, scope: Option<&str>) -> anyhow::Result<Url> {
-    let base = Url::parse(base).with_context(|| format!("--url {base} is no URL"))?;
-    let mut url = base.join("/api/v1/check")?;
-    let name = match contact.channel {
-        Channel::Email => "email",
-        Channel::Sms => "phone",
-    };
-    url.query_pairs_mut().append_pair(name, &contact.address);
-    if let Some(scope) = scope {
-        url.query_pairs_mut().append_pair("scope", scope);
-    }
-    Ok(url)
 }
 
 #[expect(clippy::print_stdout, reason = "the answer of a command")]

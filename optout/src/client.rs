@@ -1,9 +1,20 @@
 //! What the commands share that talk to a running Optout.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use common::{config::Loaded, startup};
-use reqwest::Client;
+use anyhow::{Context, bail};
+use common::{
+    config::{Loaded, Role},
+    startup,
+};
+use reqwest::{Client, Method, RequestBuilder, Response};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use url::Url;
 
 /// Loads the configuration and runs a command; what goes wrong is told on standard error, with exit status 1.
 pub(crate) fn run<F>(path: Option<&Path>, command: impl FnOnce(Loaded) -> F) -> ExitCode
@@ -40,8 +51,89 @@ pub(crate) fn http() -> anyhow::Result<Client> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
+    // No deadline for the whole: an export or an import may take its time.
     Ok(Client::builder()
         .no_proxy()
-        .timeout(Duration::from_secs(10))
+        .connect_timeout(Duration::from_secs(5))
+        .read_timeout(Duration::from_secs(30))
         .build()?)
+}
+
+/// Where the api is, and the key to ask it with.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Reach {
+    /// The api to ask; else the configured one
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// A file that holds the key to ask with; else the first of api.keys whose role suffices
+    #[arg(long, value_name = "PATH")]
+    key_file: Option<PathBuf>,
+}
+
+/// The api of a running Optout.
+#[derive(Debug)]
+pub(crate) struct Api {
+    http: Client,
+    base: Url,
+    key: SecretString,
+}
+
+impl Api {
+    /// The api that is reached so, with a key that may do what `needed` may.
+    pub(crate) fn new(loaded: &Loaded, reach: &Reach, needed: Role) -> anyhow::Result<Self> {
+        let api = &loaded.config.api;
+        let base = match &reach.url {
+            Some(url) => Url::parse(url).with_context(|| format!("--url {url} is no URL"))?,
+            None => Url::parse(&format!("http://{}", api.bind))?,
+        };
+        let configured = || {
+            let fit = api.keys.iter().find(|key| key.role >= needed)?;
+            fit.keys.first().cloned()
+        };
+        let key = match &reach.key_file {
+            Some(path) => read_key(path)?,
+            None => configured().with_context(|| {
+                format!("none of api.keys has the role {needed}: configure one, or give --key-file")
+            })?,
+        };
+        Ok(Self {
+            http: http()?,
+            base,
+            key,
+        })
+    }
+
+    /// A request to `path`, which begins with a slash.
+    pub(crate) fn request(&self, method: Method, path: &str) -> anyhow::Result<RequestBuilder> {
+        let url = self.base.join(path)?;
+        let request = self.http.request(method, url);
+        Ok(request.bearer_auth(self.key.expose_secret()))
+    }
+
+    /// Sends the request; an answer that is no success is an error that says what the api says.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let answer = request.send().await;
+        let answer = answer.with_context(|| format!("no answer from the api at {}", self.base))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let problem: Value = answer.json().await.unwrap_or_default();
+        match problem["detail"].as_str() {
+            Some(detail) => bail!("the api answers {status}: {detail}"),
+            None => bail!("the api answers {status}"),
+        }
+    }
+
+    /// Sends the request and reads the answer.
+    pub(crate) async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+        let answer = self.send(request).await?;
+        answer.json().await.context("the api's answer is no JSON")
+    }
+}
+
+fn read_key(path: &Path) -> anyhow::Result<SecretString> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("--key-file {} cannot be read", path.display()))?;
+    Ok(text.trim().into())
 }
