@@ -32,6 +32,7 @@ use crate::{
     App, Outlet,
     breaker::{Admission, Level},
     feeds::Feeds,
+    overtaken,
     patience::until_done,
     recorder::{Next, Verdict},
     stage::Item,
@@ -246,9 +247,14 @@ async fn attempt(
         .collect();
     // A bug in one target's code is a failed attempt: it must cost no other target its worker, and is not to be tried
     // for ever.
-    let told = AssertUnwindSafe(outlet.target.deliver(&deliveries)).catch_unwind();
+    let told = AssertUnwindSafe(overtaken::deliver(app, outlet, &deliveries)).catch_unwind();
     let (mut answers, why) = match tokio::time::timeout(outlet.timeout + GRACE, told).await {
-        Ok(Ok(answers)) => (answers, "the target's code gave no answer".to_owned()),
+        Ok(Ok(Err(error))) => {
+            // Trouble inside spends no attempt: the messages go back, and are held until their leases end.
+            warn!(%error, "the ledger could not be asked before a target is told");
+            return;
+        }
+        Ok(Ok(Ok(answers))) => (answers, "the target's code gave no answer".to_owned()),
         Ok(Err(_)) => (vec![], "the target's code panicked".to_owned()),
         Err(_) => (vec![], format!("no answer within {:?}", outlet.timeout)),
     };

@@ -16,6 +16,7 @@ mod breaker;
 mod deliver;
 mod feeds;
 mod outlet;
+mod overtaken;
 mod patience;
 mod poison;
 mod recorder;

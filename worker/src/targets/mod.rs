@@ -51,6 +51,12 @@ pub trait Target: Send + Sync {
         u16::MAX
     }
 
+    /// Whether it decides by what it is told who is sent to. Then it is not told of a lift while anything suppresses
+    /// the contact all the same.
+    fn decides(&self) -> bool {
+        false
+    }
+
     /// Tells it of these deliveries (1 to [`Target::batch`]); the answers are in their order, one each.
     ///
     /// May be called again for a delivery whose outcome was lost, with the same id: what it sends carries that id, so

@@ -96,6 +96,10 @@ fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
 
 #[async_trait]
 impl Target for Database {
+    fn decides(&self) -> bool {
+        true
+    }
+
     async fn deliver(&self, deliveries: &[Delivery]) -> Vec<Answer> {
         let mut answers = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {

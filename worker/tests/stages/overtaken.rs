@@ -1,0 +1,100 @@
+//! A database that decides who is sent to, and lifts that are no leave to send.
+
+use bytes::Bytes;
+use common::{
+    clock,
+    contact::Contact,
+    delivery::State,
+    envelope::{self, Envelope},
+    event::{Draft, GLOBAL, Identity, Kind, Lane, Register},
+    request::Request,
+};
+use serde_json::Value;
+use sqlx::{Connection, Row, SqliteConnection};
+
+use crate::bench::{Bench, envelope_of, inbound};
+
+#[tokio::test]
+async fn a_lift_is_told_to_a_database_only_once_nothing_suppresses_the_contact_any_more() {
+    let users = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", users.path().join("users.db").display());
+    let mut database = SqliteConnection::connect(&format!("{url}?mode=rwc"))
+        .await
+        .unwrap();
+    let table = "CREATE TABLE users (email TEXT, opted_in BIGINT); INSERT INTO users VALUES ('user@example.com', 1)";
+    sqlx::raw_sql(table).execute(&mut database).await.unwrap();
+    let settings = format!(
+        "[[sources]]\nname = 'mail'\nprovider = 'postmark'\nauth = {{ kind = 'none' }}\n\
+         [[targets]]\nname = 'users'\nkind = 'database'\nevents = ['unsubscribed', 'resubscribed']\nurl = '{url}'\n\
+         [targets.statements]\nunsubscribed = 'UPDATE users SET opted_in = 0 WHERE email = :email'\n\
+         resubscribed = 'UPDATE users SET opted_in = 1 WHERE email = :email'"
+    );
+    let bench = Bench::with("", &settings).await;
+    bench.work();
+    // Each is delivered to both targets before the next one comes.
+    let steps = [
+        (
+            envelope_of("shop", "user@example.com"),
+            0,
+            "another source unsubscribes",
+        ),
+        (
+            changed(true, "2026-02-01T00:00:00Z"),
+            0,
+            "this source unsubscribes, too",
+        ),
+        (
+            changed(false, "2026-02-02T00:00:00Z"),
+            0,
+            "this source lifts, the other one stands",
+        ),
+        (lifted("shop"), 1, "a person lifts the other one"),
+    ];
+    for (number, (envelope, opted_in, step)) in steps.into_iter().enumerate() {
+        bench
+            .publish(inbound(), envelope::encode([&envelope]))
+            .await;
+        bench.delivery(State::Delivered, 2 * (number + 1)).await;
+        let row = sqlx::query("SELECT opted_in FROM users")
+            .fetch_one(&mut database)
+            .await;
+        assert_eq!(row.unwrap().get::<i64, _>(0), opted_in, "{step}");
+    }
+}
+
+/// Postmark's message that it suppresses, or does not any more.
+fn changed(suppress: bool, at: &str) -> Envelope {
+    let reason = if suppress {
+        "\"ManualSuppression\""
+    } else {
+        "null"
+    };
+    let body = format!(
+        r#"{{"RecordType":"SubscriptionChange","MessageID":null,"ServerID":1,"MessageStream":"outbound","ChangedAt":"{at}",
+        "Recipient":"user@example.com","Origin":"Recipient","SuppressSending":{suppress},"SuppressionReason":{reason},"Tag":null,"Metadata":{{}}}}"#
+    );
+    Envelope {
+        source: "mail".to_owned(),
+        body: Bytes::from(body),
+        ..envelope_of("mail", "")
+    }
+}
+
+/// The lift by hand of what a source's unsubscribe has set.
+fn lifted(source: &str) -> Envelope {
+    let mut draft = Draft::new(Kind::Resubscribed, "lift", Identity::Own("lift".to_owned()));
+    draft.contact = Some(Contact::email("user@example.com").unwrap());
+    draft.scope = Some(GLOBAL.to_owned());
+    draft.occurred_at = Some(clock::now());
+    draft.register = Some(Register {
+        source: source.to_owned(),
+        lane: Lane::Consent,
+    });
+    let request = Request {
+        actor: "ops".to_owned(),
+        action: "suppression.lift".to_owned(),
+        request: Value::Null,
+        drafts: vec![draft],
+    };
+    request.into_envelope()
+}
