@@ -5,6 +5,7 @@
 
 mod auth;
 mod body;
+mod brevo;
 mod changes;
 mod check;
 mod deliveries;
@@ -13,6 +14,7 @@ mod events;
 mod evidence;
 mod quarantine;
 mod query;
+mod submissions;
 
 #[cfg(test)]
 mod tests;
@@ -124,6 +126,19 @@ pub fn router(app: Arc<App>) -> Router {
         .route(
             "/api/v1/quarantine/{id}/retry",
             may(Role::Write, post(quarantine::retry)),
+        )
+        .route(
+            "/api/v1/submissions",
+            may(Role::Read, get(submissions::list))
+                .merge(may(Role::Write, post(submissions::create))),
+        )
+        .route(
+            "/api/v1/submissions/{id}",
+            may(Role::Read, get(submissions::show)),
+        )
+        .route(
+            "/api/v1/brevo/unsubscribe",
+            may(Role::Write, post(brevo::unsubscribe)).route_layer(from_fn(brevo::in_its_words)),
         )
         .fallback(async || Error::NoSuchPath)
         .method_not_allowed_fallback(async || Error::NoSuchMethod)

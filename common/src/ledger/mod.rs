@@ -15,6 +15,7 @@ mod quarantine;
 mod record;
 mod redrive;
 mod registers;
+mod submissions;
 mod suppressions;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
 pub use record::{Entry, Recorded, Unreadable};
+pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression};
 
 /// Applied in order, each once, under a lock.
