@@ -15,6 +15,8 @@ mod evidence;
 mod quarantine;
 mod query;
 mod submissions;
+mod talkable;
+mod trail;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ use common::{
     http::{self, Limits},
     ledger::Ledger,
     lifecycle::Lifecycle,
+    providers::talkable::PATH as TALKABLE,
     queue::{Feed, Message, Priority, Queue, QueueName},
     request,
 };
@@ -47,6 +50,8 @@ use tokio::net::TcpListener;
 use tracing::warn;
 
 pub use error::Error;
+
+use crate::{talkable::Desk, trail::Trail};
 
 /// What the api needs to answer.
 pub struct App {
@@ -57,10 +62,12 @@ pub struct App {
     pub sources: BTreeSet<String>,
     /// The configured targets by name: whether each is enabled.
     pub targets: BTreeMap<String, bool>,
+    talkable: Desk,
+    trail: Trail,
 }
 
 impl App {
-    pub fn new(config: &Config, ledger: Ledger, queue: Arc<dyn Queue>) -> Self {
+    fn new(config: &Config, ledger: Ledger, queue: Arc<dyn Queue>, trail: Trail) -> Self {
         let targets = config
             .targets
             .iter()
@@ -76,6 +83,8 @@ impl App {
                 .chain([request::SOURCE.to_owned()])
                 .collect(),
             targets: targets.collect(),
+            talkable: Desk::new(config),
+            trail,
         }
     }
 
@@ -106,7 +115,12 @@ pub fn router(app: Arc<App>) -> Router {
         methods.route_layer(from_fn_with_state((Arc::clone(&app), needed), auth::pass))
     };
     Router::new()
-        .route("/api/v1/check", may(Role::Check, get(check::check)))
+        .route(
+            "/api/v1/check",
+            may(Role::Check, get(check::check).post(check::check_all)),
+        )
+        // Who asks is said in the question itself.
+        .route(TALKABLE, post(talkable::check))
         .route("/api/v1/events", may(Role::Read, get(events::list)))
         .route("/api/v1/events/{id}", may(Role::Read, get(events::show)))
         .route("/api/v1/deliveries", may(Role::Read, get(deliveries::list)))
@@ -158,7 +172,12 @@ pub fn run(
     if config.api.keys.is_empty() {
         warn!("no api.keys are configured: every request is answered 401");
     }
-    let app = Arc::new(App::new(config, ledger, queue));
+    let (trail, acts) = Trail::new();
+    lifecycle.spawn(
+        "audit",
+        trail::write(acts, ledger.clone(), lifecycle.clone()),
+    );
+    let app = Arc::new(App::new(config, ledger, queue, trail));
     lifecycle.spawn(
         "api",
         http::serve(listener, router(app), Limits::default(), lifecycle.clone()),

@@ -16,6 +16,7 @@ pub mod lifecycle;
 mod names;
 pub mod ops;
 pub mod outbound;
+pub mod patience;
 pub mod providers;
 pub mod queue;
 pub mod request;

@@ -17,6 +17,7 @@ use common::{
     fault,
     ledger::{Finished, Leave},
     lifecycle::Lifecycle,
+    patience::until_done,
     queue::{Feed, Message, QueueName},
 };
 use futures_util::FutureExt;
@@ -33,7 +34,6 @@ use crate::{
     breaker::{Admission, Level},
     feeds::Feeds,
     overtaken,
-    patience::until_done,
     recorder::{Next, Verdict},
     stage::Item,
 };

@@ -17,7 +17,6 @@ mod deliver;
 mod feeds;
 mod outlet;
 mod overtaken;
-mod patience;
 mod poison;
 mod recorder;
 mod route;
@@ -34,6 +33,7 @@ use common::{
     event::Kind,
     ledger::Ledger,
     lifecycle::Lifecycle,
+    patience::until_done,
     queue::{Feed, Priority, Queue, QueueName},
     schedule::Schedule,
 };
@@ -45,7 +45,7 @@ use uuid::Uuid;
 
 pub use outlet::{Outlet, outlets};
 
-use crate::{feeds::Feeds, patience::until_done, recorder::Verdict, stage::Item};
+use crate::{feeds::Feeds, recorder::Verdict, stage::Item};
 
 /// Parked messages in hand; there are few, and no hurry.
 const POISON_PREFETCH: u16 = 8;

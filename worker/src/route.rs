@@ -22,6 +22,7 @@ use common::{
     fault,
     ledger::{self, Entry, Recorded, Unreadable},
     lifecycle::Lifecycle,
+    patience::until_done,
     queue::{Feed, Message, Priority, QueueName},
 };
 use metrics::{counter, histogram};
@@ -31,7 +32,6 @@ use tracing::{debug, error, warn};
 use crate::{
     App,
     batches::batches,
-    patience::until_done,
     stage::{Item, SUSPECT},
 };
 

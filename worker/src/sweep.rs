@@ -8,13 +8,14 @@ use std::{sync::Arc, time::Duration};
 use common::{
     clock,
     lifecycle::Lifecycle,
+    patience::until_done,
     queue::{self, Depth, Feed, QueueName},
 };
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use tracing::info;
 
-use crate::{App, Outlet, breaker::Level, deliver::again, patience::until_done};
+use crate::{App, Outlet, breaker::Level, deliver::again};
 
 /// Due for so long with nobody at it, in an empty queue: its message is lost.
 const LOST_AFTER: Duration = Duration::from_mins(10);

@@ -9,6 +9,7 @@ mod errors;
 mod events;
 mod quarantine;
 mod submissions;
+mod talkable;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +28,7 @@ use axum::{
 };
 use common::{
     clock,
-    config::{ApiKey, Role},
+    config::{ApiKey, Loaded, Role},
     contact::Contact,
     delivery::{Attempt, Delivery, State},
     envelope::Envelope,
@@ -43,7 +44,11 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::{App, router};
+use crate::{
+    App, router,
+    talkable::Desk,
+    trail::{self, Trail},
+};
 
 const WEEK: &[Kind] = &[
     Kind::Unsubscribed,
@@ -131,6 +136,15 @@ impl Door {
             keys: Role::ALL.iter().map(key).collect(),
             sources: BTreeSet::from(["shop".to_owned(), "news".to_owned(), "api".to_owned()]),
             targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
+            talkable: Desk {
+                sources: vec![],
+                settings: Loaded::from_text("", BTreeMap::new())
+                    .unwrap()
+                    .config
+                    .api
+                    .talkable,
+            },
+            trail: Trail::new().0,
         };
         Self {
             store,
