@@ -7,12 +7,14 @@ mod auth;
 mod body;
 mod changes;
 mod check;
+mod compliance;
 mod deliveries;
 mod error;
 mod events;
 mod evidence;
 mod quarantine;
 mod query;
+mod replays;
 
 #[cfg(test)]
 mod tests;
@@ -125,6 +127,12 @@ pub fn router(app: Arc<App>) -> Router {
             "/api/v1/quarantine/{id}/retry",
             may(Role::Write, post(quarantine::retry)),
         )
+        .route(
+            "/api/v1/replays",
+            may(Role::Write, post(replays::start)).merge(may(Role::Read, get(replays::list))),
+        )
+        .route("/api/v1/replays/{id}", may(Role::Read, get(replays::show)))
+        .route("/api/v1/compliance", may(Role::Read, get(compliance::show)))
         .fallback(async || Error::NoSuchPath)
         .method_not_allowed_fallback(async || Error::NoSuchMethod)
         .layer(from_fn(count))
@@ -144,6 +152,7 @@ pub fn run(
         warn!("no api.keys are configured: every request is answered 401");
     }
     let app = Arc::new(App::new(config, ledger, queue));
+    lifecycle.spawn("replay", replays::run(Arc::clone(&app), lifecycle.clone()));
     lifecycle.spawn(
         "api",
         http::serve(listener, router(app), Limits::default(), lifecycle.clone()),

@@ -17,7 +17,6 @@ mod deliver;
 mod feeds;
 mod outlet;
 mod overtaken;
-mod patience;
 mod poison;
 mod recorder;
 mod route;
@@ -34,6 +33,7 @@ use common::{
     event::Kind,
     ledger::Ledger,
     lifecycle::Lifecycle,
+    patience,
     queue::{Feed, Priority, Queue, QueueName},
     schedule::Schedule,
 };
