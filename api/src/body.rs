@@ -38,3 +38,17 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
         Category::Io | Category::Syntax | Category::Eof => Error::NotJson(error.to_string()),
     })
 }
+
+/// A text of a body: not empty, and nothing in it that a database cannot hold.
+pub(crate) fn text(name: &str, text: String) -> Result<String> {
+    if text.trim().is_empty() {
+        return Err(Error::field(name, "is empty: give a value or leave it out"));
+    }
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\t'))
+    {
+        return Err(Error::field(name, "holds control characters"));
+    }
+    Ok(text)
+}

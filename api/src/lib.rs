@@ -5,6 +5,7 @@
 
 mod auth;
 mod body;
+mod brevo;
 mod changes;
 mod check;
 mod compliance;
@@ -15,6 +16,7 @@ mod evidence;
 mod quarantine;
 mod query;
 mod replays;
+mod submissions;
 
 #[cfg(test)]
 mod tests;
@@ -133,6 +135,19 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/api/v1/replays/{id}", may(Role::Read, get(replays::show)))
         .route("/api/v1/compliance", may(Role::Read, get(compliance::show)))
+        .route(
+            "/api/v1/submissions",
+            may(Role::Read, get(submissions::list))
+                .merge(may(Role::Write, post(submissions::create))),
+        )
+        .route(
+            "/api/v1/submissions/{id}",
+            may(Role::Read, get(submissions::show)),
+        )
+        .route(
+            "/api/v1/brevo/unsubscribe",
+            may(Role::Write, post(brevo::unsubscribe)).route_layer(from_fn(brevo::in_its_words)),
+        )
         .fallback(async || Error::NoSuchPath)
         .method_not_allowed_fallback(async || Error::NoSuchMethod)
         .layer(from_fn(count))

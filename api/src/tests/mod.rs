@@ -2,17 +2,21 @@
 //! down what it is given and can be told to refuse.
 
 mod auth;
+mod brevo;
 mod check;
+mod compliance;
 mod deliveries;
 mod errors;
 mod events;
 mod quarantine;
+mod replays;
+mod submissions;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,6 +35,7 @@ use common::{
     envelope::Envelope,
     event::{Draft, Event, Identity, Kind, Undetermined},
     ledger::{Entry, Finished, Ledger},
+    providers::Provider,
     queue::{self, Consumer, Depth, Message, Queue, QueueName},
 };
 use jiff::Timestamp;
@@ -56,6 +61,7 @@ const WEEK: &[Kind] = &[
 /// target `slack`, and the target `off`, which is disabled.
 struct Door {
     store: &'static str,
+    app: Arc<App>,
     router: Router,
     ledger: Ledger,
     queue: Arc<Recorder>,
@@ -68,6 +74,8 @@ struct Recorder {
     published: Mutex<Vec<Message>>,
     refuses: AtomicBool,
     hangs: AtomicBool,
+    /// How much waits in every queue.
+    waiting: AtomicU64,
 }
 
 /// What the router answered.
@@ -126,12 +134,14 @@ impl Door {
             ledger: ledger.clone(),
             queue: Arc::<Recorder>::clone(&queue),
             keys: Role::ALL.iter().map(key).collect(),
-            sources: BTreeSet::from(["shop".to_owned(), "news".to_owned()]),
+            sources: BTreeSet::from(["shop".to_owned(), "news".to_owned(), "api".to_owned()]),
             targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
         };
+        let app = Arc::new(app);
         Self {
             store,
-            router: router(Arc::new(app)),
+            router: router(Arc::clone(&app)),
+            app,
             ledger,
             queue,
             _folder: folder,
@@ -150,6 +160,23 @@ impl Door {
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send_body(method, path, headers, Body::empty()).await
+    }
+
+    /// Sends a body with the key of a role that may write.
+    async fn write(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let headers = [("x-api-key", "write-key-0123")];
+        self.send_body(method, path, &headers, Body::from(body.to_string()))
+            .await
+    }
+
+    async fn send_body(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -157,7 +184,7 @@ impl Door {
         let response = self
             .router
             .clone()
-            .oneshot(request.body(Body::empty()).unwrap())
+            .oneshot(request.body(body).unwrap())
             .await
             .unwrap();
         let (parts, body) = response.into_parts();
@@ -168,6 +195,53 @@ impl Door {
             headers: parts.headers,
             body,
         }
+    }
+
+    /// What was published to the route stage since it was last asked: the drafts of each request.
+    fn asked(&self) -> Vec<common::request::Request> {
+        let envelopes = self.queue.take().into_iter().map(|message| {
+            assert!(matches!(message.queue, QueueName::Inbound(_)));
+            let mut envelopes = common::envelope::decode(message.body).unwrap();
+            assert_eq!(envelopes.len(), 1);
+            envelopes.remove(0)
+        });
+        envelopes
+            .map(|envelope| serde_json::from_slice(&envelope.body).unwrap())
+            .collect()
+    }
+
+    /// Does what the worker does with what was published, with the target `slack`.
+    async fn work(&self) {
+        let provider = common::request::Api;
+        for message in self.queue.take() {
+            let envelope = common::envelope::decode(message.body).unwrap().remove(0);
+            let drafts = provider.parse(&envelope).unwrap().into_iter().flatten();
+            let events: Vec<_> = drafts
+                .map(|draft| draft.into_event(&envelope, "api", Undetermined::Suppress))
+                .collect();
+            let told = |event| (event, vec![("slack".to_owned(), State::Pending)]);
+            let entry = Entry {
+                envelope: &envelope,
+                provider: "api",
+                events: events.iter().map(told).collect(),
+                duplicates: 0,
+                unreadable: vec![],
+            };
+            self.ledger.record(&[entry]).await.unwrap();
+        }
+    }
+
+    /// Whether a check with this query says "do not send".
+    async fn unsubscribed(&self, query: &str) -> bool {
+        let answer = self.get(&format!("/api/v1/check?{query}")).await;
+        answer.body["unsubscribed"].as_bool().unwrap()
+    }
+
+    /// How many records the audit trail has, after it was verified.
+    async fn audited(&self) -> i64 {
+        let verified = self.ledger.verify_audit().await.unwrap();
+        assert_eq!(verified.broken, None);
+        verified.records
     }
 
     /// The items of a list that is expected to be answered.
@@ -342,7 +416,10 @@ impl Queue for Recorder {
     }
 
     async fn depth(&self, _: &QueueName) -> queue::Result<Depth> {
-        Ok(Depth::default())
+        Ok(Depth {
+            ready: self.waiting.load(Ordering::SeqCst),
+            oldest: None,
+        })
     }
 
     async fn ping(&self) -> queue::Result<()> {

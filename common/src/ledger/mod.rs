@@ -17,6 +17,7 @@ mod record;
 mod redrive;
 mod registers;
 mod replays;
+mod submissions;
 mod suppressions;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
 pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
+pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression};
 
 /// Applied in order, each once, under a lock.

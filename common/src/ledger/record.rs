@@ -61,6 +61,11 @@ impl Ledger {
             told(entries, &recorded).map(|(event, _)| event),
         )
         .await?;
+        self.revoke_consents(
+            &mut transaction,
+            told(entries, &recorded).map(|(event, _)| event),
+        )
+        .await?;
         self.insert_deliveries(&mut transaction, told(entries, &recorded))
             .await?;
         self.hold(&mut transaction, entries).await?;
