@@ -218,16 +218,11 @@ fn to(targets: &[String]) -> &'static str {
 }
 
 fn to_value(targets: &[String]) -> String {
-    match targets {
-        [target] => target.clone(),
-        _ => {
-            let targets: Vec<_> = targets
-                .iter()
-                .map(|target| json!({ "target": target }))
-                .collect();
-            rows(&targets)
-        }
+    if let [target] = targets {
+        return target.clone();
     }
+    let target = |name| json!({ "target": name });
+    rows(&targets.iter().map(target).collect::<Vec<_>>())
 }
 
 fn act(replay: &Replay) -> Act {

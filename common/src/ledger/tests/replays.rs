@@ -155,8 +155,8 @@ async fn of_processes_at_the_same_time_one_gets_the_job() {
     for Fresh { ledger, .. } in &fresh().await {
         start(ledger, filter(), &["slack"]).await;
         let until = clock::now() + LEASE;
-        let takes = (0..6).map(|_| ledger.take_replays(Uuid::now_v7(), until));
-        let taken = futures_util::future::try_join_all(takes).await.unwrap();
+        let processes = (0..6).map(|_| ledger.take_replays(Uuid::now_v7(), until));
+        let taken = futures_util::future::try_join_all(processes).await.unwrap();
         assert_eq!(taken.iter().map(Vec::len).sum::<usize>(), 1);
     }
 }
