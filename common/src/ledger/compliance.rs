@@ -128,10 +128,12 @@ impl Ledger {
 
     /// How many opt-outs have waited for long at a target, for alerts before a deadline. Counts at most 100,000.
     pub async fn undelivered(&self, now: Timestamp) -> Result<Undelivered> {
+        // Worded so that SQLite begins with the unfinished deliveries, which are few: it joins in the order of a CROSS JOIN,
+        // and the plus hides the index over all deliveries by creation.
         let text = "
             SELECT COUNT(DISTINCT id), COUNT(DISTINCT CASE WHEN received_at < $2 THEN id END) FROM (
-                SELECT events.id AS id, received_at FROM deliveries JOIN events ON events.id = event_id
-                WHERE state <> 'delivered' AND first_delivered_at IS NULL AND created_at < $1
+                SELECT events.id AS id, received_at FROM deliveries CROSS JOIN events
+                WHERE events.id = event_id AND state <> 'delivered' AND first_delivered_at IS NULL AND +created_at < $1
                     AND effect = 'suppress' AND received_at < $1
                 LIMIT $3
             ) AS waiting";

@@ -46,6 +46,8 @@ const COLUMNS: &str = "id, event_id, target, kind, state, attempts_ever, next_at
 const UNFINISHED: &str = "state <> 'delivered'";
 
 /// The condition on a state, worded as the partial index that serves it: SQLite uses one only where a query says just that.
+/// Pending ones have none of their own, which every delivery would enter and leave: they are the newest, so a list walks
+/// from there.
 pub(super) fn in_state(state: State) -> String {
     match state {
         State::Delivered => "state = 'delivered'".to_owned(),
