@@ -8,12 +8,14 @@ mod body;
 mod brevo;
 mod changes;
 mod check;
+mod compliance;
 mod deliveries;
 mod error;
 mod events;
 mod evidence;
 mod quarantine;
 mod query;
+mod replays;
 mod submissions;
 mod talkable;
 mod trail;
@@ -142,6 +144,12 @@ pub fn router(app: Arc<App>) -> Router {
             may(Role::Write, post(quarantine::retry)),
         )
         .route(
+            "/api/v1/replays",
+            may(Role::Write, post(replays::start)).merge(may(Role::Read, get(replays::list))),
+        )
+        .route("/api/v1/replays/{id}", may(Role::Read, get(replays::show)))
+        .route("/api/v1/compliance", may(Role::Read, get(compliance::show)))
+        .route(
             "/api/v1/submissions",
             may(Role::Read, get(submissions::list))
                 .merge(may(Role::Write, post(submissions::create))),
@@ -178,6 +186,7 @@ pub fn run(
         trail::write(acts, ledger.clone(), lifecycle.clone()),
     );
     let app = Arc::new(App::new(config, ledger, queue, trail));
+    lifecycle.spawn("replay", replays::run(Arc::clone(&app), lifecycle.clone()));
     lifecycle.spawn(
         "api",
         http::serve(listener, router(app), Limits::default(), lifecycle.clone()),

@@ -2,6 +2,7 @@
 //! stores behind their ports (queue, claims, ledger), the providers, and what every process needs to start, to be
 //! watched and to stop.
 
+pub mod calendar;
 pub mod claims;
 pub mod clock;
 pub mod config;

@@ -25,6 +25,9 @@ const BATCH: i64 = 500;
 /// How often the gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
+/// How many of these beats it is from one look at the deadlines to the next: they are days away, and it reads more.
+const DEADLINES_EVERY: u64 = 12;
+
 /// Sweeps at start and then every so often.
 pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     loop {
@@ -90,7 +93,10 @@ async fn move_on(app: &App, outlet: &Outlet, before: Timestamp) -> anyhow::Resul
 /// Keeps the gauges: queues, breakers, what waits for a person. A store that is away leaves them as they were.
 pub(crate) async fn gauges(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let read_again_and_again = async {
-        loop {
+        for beat in 0_u64.. {
+            if beat.is_multiple_of(DEADLINES_EVERY) {
+                deadlines(&app).await;
+            }
             queues(&app).await;
             waiting_for_a_person(&app).await;
             for outlet in &app.outlets {
@@ -138,5 +144,23 @@ async fn waiting_for_a_person(app: &App) {
         let of_it = dead.iter().find(|(target, _)| *target == outlet.name);
         let count = of_it.map_or(0, |(_, count)| *count);
         gauge!("optout_deliveries_dead", "target" => outlet.name.clone()).set(count as f64);
+    }
+}
+
+/// Opt-outs that some target has not been told of, for an alert well before the deadlines of 48 hours and ten business
+/// days.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float, exact to 2^53 opt-outs"
+)]
+async fn deadlines(app: &App) {
+    let Ok(undelivered) = app.ledger.undelivered(clock::now()).await else {
+        return;
+    };
+    for (age, count) in [
+        ("24h", undelivered.over_24_hours),
+        ("48h", undelivered.over_48_hours),
+    ] {
+        gauge!("optout_opt_outs_undelivered", "older_than" => age).set(count as f64);
     }
 }

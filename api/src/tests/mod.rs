@@ -4,10 +4,12 @@
 mod auth;
 mod brevo;
 mod check;
+mod compliance;
 mod deliveries;
 mod errors;
 mod events;
 mod quarantine;
+mod replays;
 mod submissions;
 mod talkable;
 
@@ -15,7 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -64,6 +66,7 @@ const WEEK: &[Kind] = &[
 /// target `slack`, and the target `off`, which is disabled.
 struct Door {
     store: &'static str,
+    app: Arc<App>,
     router: Router,
     ledger: Ledger,
     queue: Arc<Recorder>,
@@ -76,6 +79,8 @@ struct Recorder {
     published: Mutex<Vec<Message>>,
     refuses: AtomicBool,
     hangs: AtomicBool,
+    /// How much waits in every queue.
+    waiting: AtomicU64,
 }
 
 /// What the router answered.
@@ -146,9 +151,11 @@ impl Door {
             },
             trail: Trail::new().0,
         };
+        let app = Arc::new(app);
         Self {
             store,
-            router: router(Arc::new(app)),
+            router: router(Arc::clone(&app)),
+            app,
             ledger,
             queue,
             _folder: folder,
@@ -423,7 +430,10 @@ impl Queue for Recorder {
     }
 
     async fn depth(&self, _: &QueueName) -> queue::Result<Depth> {
-        Ok(Depth::default())
+        Ok(Depth {
+            ready: self.waiting.load(Ordering::SeqCst),
+            oldest: None,
+        })
     }
 
     async fn ping(&self) -> queue::Result<()> {

@@ -7,6 +7,7 @@
 //! Every write is a statement, or a transaction of a few, that may run twice with the same result.
 
 mod audit;
+mod compliance;
 mod deliveries;
 mod events;
 mod leases;
@@ -15,6 +16,7 @@ mod quarantine;
 mod record;
 mod redrive;
 mod registers;
+mod replays;
 mod submissions;
 mod suppressions;
 
@@ -33,12 +35,14 @@ use sqlx::{
 };
 
 pub use audit::{Act, Audited, Broken, Verified};
+pub use compliance::{Compliance, Late, Overdue, Percentiles, TargetTimes, Undelivered};
 pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use events::{EventFilter, StoredEnvelope};
 pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
 pub use record::{Entry, Recorded, Unreadable};
+pub use replays::{Job, Progress, Replay, ReplayFilter};
 pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression};
 

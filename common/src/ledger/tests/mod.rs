@@ -1,11 +1,13 @@
 //! The ledger's promises, on SQLite and on PostgreSQL alike.
 
+mod compliance;
 mod leases;
 mod listing;
 mod quarantine;
 mod recording;
 mod redrive;
 mod registers;
+mod replays;
 
 use std::time::Duration;
 
