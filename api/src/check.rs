@@ -30,7 +30,10 @@ pub(crate) async fn check(
     State(app): State<Arc<App>>,
     query: Result<Query>,
 ) -> std::result::Result<Json<Answer>, Problem> {
-    answer(&app, query).await.map(Json).map_err(unanswered)
+    answer(&app, query)
+        .await
+        .map(Json)
+        .map_err(|error| unanswered(&error))
 }
 
 /// The most contacts of one question.
@@ -66,7 +69,10 @@ pub(crate) async fn check_all(
     State(app): State<Arc<App>>,
     contacts: Result<body::Json<Contacts>>,
 ) -> std::result::Result<Json<Answers>, Problem> {
-    answers(&app, contacts).await.map(Json).map_err(unanswered)
+    answers(&app, contacts)
+        .await
+        .map(Json)
+        .map_err(|error| unanswered(&error))
 }
 
 async fn answers(app: &App, contacts: Result<body::Json<Contacts>>) -> Result<Answers> {
@@ -99,7 +105,7 @@ async fn answers(app: &App, contacts: Result<body::Json<Contacts>>) -> Result<An
 }
 
 /// A problem that does not read as "subscribed".
-fn unanswered(error: Error) -> Problem {
+fn unanswered(error: &Error) -> Problem {
     error.log();
     error.problem().with("unsubscribed", true)
 }

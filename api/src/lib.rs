@@ -17,6 +17,7 @@ mod quarantine;
 mod query;
 mod replays;
 mod submissions;
+mod suppressions;
 mod talkable;
 mod trail;
 
@@ -35,7 +36,7 @@ use axum::{
     http::{HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::Response,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
 use bytes::Bytes;
 use common::{
@@ -149,6 +150,16 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/api/v1/replays/{id}", may(Role::Read, get(replays::show)))
         .route("/api/v1/compliance", may(Role::Read, get(compliance::show)))
+        .route(
+            "/api/v1/suppressions",
+            may(Role::Read, get(suppressions::list))
+                .merge(may(Role::Write, post(suppressions::add))),
+        )
+        .route(
+            "/api/v1/suppressions/{id}",
+            may(Role::Read, get(suppressions::show))
+                .merge(may(Role::Write, delete(suppressions::lift))),
+        )
         .route(
             "/api/v1/submissions",
             may(Role::Read, get(submissions::list))

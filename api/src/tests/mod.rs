@@ -11,6 +11,7 @@ mod events;
 mod quarantine;
 mod replays;
 mod submissions;
+mod suppressions;
 mod talkable;
 
 use std::{

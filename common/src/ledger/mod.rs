@@ -44,7 +44,7 @@ pub use quarantine::{Held, HeldFilter, Quarantined};
 pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
 pub use submissions::{Consent, Submission};
-pub use suppressions::{Standing, Suppression};
+pub use suppressions::{Standing, Suppression, SuppressionFilter};
 
 /// Applied in order, each once, under a lock.
 const MIGRATIONS: &[&str] = &[

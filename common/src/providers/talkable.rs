@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn what_is_no_question_is_told_apart() {
         for body in [
-            "".to_owned(),
+            String::new(),
             "key=k&site=s".to_owned(),
             question("{"),
             question("[]"),
