@@ -13,6 +13,8 @@ mod deliveries;
 mod error;
 mod events;
 mod evidence;
+mod export;
+mod import;
 mod quarantine;
 mod query;
 mod replays;
@@ -154,6 +156,14 @@ pub fn router(app: Arc<App>) -> Router {
             "/api/v1/suppressions",
             may(Role::Read, get(suppressions::list))
                 .merge(may(Role::Write, post(suppressions::add))),
+        )
+        .route(
+            "/api/v1/suppressions/export",
+            may(Role::Read, get(export::export)),
+        )
+        .route(
+            "/api/v1/suppressions/import",
+            may(Role::Write, post(import::import)),
         )
         .route(
             "/api/v1/suppressions/{id}",

@@ -8,6 +8,7 @@ mod compliance;
 mod deliveries;
 mod errors;
 mod events;
+mod import;
 mod quarantine;
 mod replays;
 mod submissions;
