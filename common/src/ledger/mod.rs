@@ -8,6 +8,7 @@
 
 mod audit;
 mod compliance;
+mod contacts;
 mod deliveries;
 mod events;
 mod leases;
@@ -34,7 +35,7 @@ use sqlx::{
     query::Query,
 };
 
-pub use audit::{Act, Audited, Broken, Verified};
+pub use audit::{Act, Audited, Broken, TrailFilter, Verified};
 pub use compliance::{Compliance, Late, Overdue, Percentiles, TargetTimes, Undelivered};
 pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use events::{EventFilter, StoredEnvelope};
