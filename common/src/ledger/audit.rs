@@ -175,6 +175,15 @@ impl Ledger {
         found.iter().map(|row| Stored::read(row)?.shown()).collect()
     }
 
+    /// The hash of one record.
+    pub async fn audit_hash(&self, seq: i64) -> Result<Option<String>> {
+        let row = self
+            .query("SELECT hash FROM audit WHERE seq = $1")
+            .bind(seq);
+        let row = row.fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
     /// The last records about a contact, oldest first.
     pub async fn audited(&self, contact: &str, limit: i64) -> Result<Vec<Audited>> {
         let text =

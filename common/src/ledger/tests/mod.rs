@@ -1,5 +1,6 @@
 //! The ledger's promises, on SQLite and on PostgreSQL alike.
 
+mod audit;
 mod compliance;
 mod leases;
 mod listing;
