@@ -11,7 +11,10 @@ use serde_json::error::Category;
 use crate::error::{Error, Result};
 
 /// Ten thousand addresses of the greatest length, with room to spare.
-const LIMIT: usize = 8 << 20;
+pub(crate) const LIMIT: usize = 8 << 20;
+
+/// Scopes are compared, so they are kept short enough for an index.
+const LONGEST_SCOPE: usize = 255;
 
 /// A JSON body, whatever its content type says.
 #[derive(Debug)]
@@ -52,6 +55,16 @@ pub(crate) fn text(name: &str, text: String) -> Result<String> {
         return Err(Error::field(name, "holds control characters"));
     }
     Ok(text)
+}
+
+/// A scope of a body.
+pub(crate) fn scope(scope: String) -> Result<String> {
+    let scope = text("scope", scope)?;
+    if scope.chars().count() > LONGEST_SCOPE {
+        let why = format!("is longer than {LONGEST_SCOPE} characters");
+        return Err(Error::field("scope", why));
+    }
+    Ok(scope)
 }
 
 /// A contact of a body.

@@ -1,9 +1,10 @@
 //! The suppression list as CSV, page by page: a list of any length takes the memory of one page.
 //!
-//! Fields are quoted where they need it and otherwise left as they are, so that an import elsewhere reads what stood
-//! here; whoever opens the file in a spreadsheet opens texts that strangers have written.
+//! Fields are quoted where they need it and otherwise left as they are: an apostrophe before what a spreadsheet would take
+//! for a formula, such as `+15551234567` or `=1+1`, would make another contact of it, and an import elsewhere is to read
+//! what stood here. So who opens the file in a spreadsheet should have it read all columns as text.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use axum::{
     body::Body,
@@ -13,18 +14,20 @@ use axum::{
 };
 use bytes::Bytes;
 use common::ledger::{Act, Suppression, SuppressionFilter};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::{
     App,
     auth::Caller,
     changes::object,
-    error::{Error, Result, asked},
+    error::{Error, Result, asked, reported},
     query::Query,
     suppressions::filter,
 };
 
+/// Suppressions that are read together.
 const PAGE: usize = 1000;
 
 const HEADER: [&str; 12] = [
@@ -42,8 +45,8 @@ const HEADER: [&str; 12] = [
     "id",
 ];
 
-/// `GET /api/v1/suppressions/export`: CSV with the filters of the list. If the ledger fails in the middle the answer is
-/// cut off, so that a part never looks like the whole.
+/// `GET /api/v1/suppressions/export`: CSV with the filters of the list, in the order of the ids. If the ledger fails in
+/// the middle the answer is cut off, so that a part never looks like the whole.
 pub(crate) async fn export(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -51,21 +54,14 @@ pub(crate) async fn export(
 ) -> Result<Response> {
     let filter = filter(&mut query)?;
     query.finish()?;
-    let act = Act {
-        actor,
-        action: "suppressions.export",
-        details: object(
-            json!({ "scope": filter.scope, "source": filter.source, "state": filter.state }),
-        ),
-        contact: filter.contact.clone(),
-        ..Act::default()
-    };
-    asked(app.ledger.audit(&[act])).await?;
-    let begin = Some((app, filter, None));
-    let pages = stream::try_unfold(begin, async |at| match at {
-        None => Ok::<_, Error>(None),
-        Some((app, filter, cursor)) => page(app, filter, cursor).await.map(Some),
+    asked(app.ledger.audit(&[act(actor, &filter)])).await?;
+    // The first page is read before the answer begins, so that a ledger that is away is still told by the status.
+    let (first, rest) = page(app, filter, None).await?;
+    let rest = stream::try_unfold(rest, async |place| match place {
+        None => Ok(None),
+        Some((app, filter, last)) => page(app, filter, Some(last)).await.map(Some),
     });
+    let pages = stream::once(ready(Ok(first))).chain(rest);
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (
@@ -76,30 +72,41 @@ pub(crate) async fn export(
     Ok((headers, Body::from_stream(Box::pin(pages))).into_response())
 }
 
-/// Where an export has come to: the cursor of the next page.
-type Place = (Arc<App>, SuppressionFilter, Option<String>);
+fn act(actor: String, filter: &SuppressionFilter) -> Act {
+    Act {
+        actor,
+        action: "suppressions.export",
+        details: object(
+            json!({ "scope": filter.scope, "source": filter.source, "lane": filter.lane, "kind": filter.kind,
+                "origin": filter.origin, "state": filter.state, "from": filter.from, "to": filter.to }),
+        ),
+        contact: filter.contact.clone(),
+        personal: object(json!({ "reason": filter.reason })),
+        ..Act::default()
+    }
+}
+
+/// Where an export has come to: the last suppression that was told.
+type Place = (Arc<App>, SuppressionFilter, Uuid);
 
 /// One page as text, the first with the header, and where to go on.
 async fn page(
     app: Arc<App>,
     filter: SuppressionFilter,
-    cursor: Option<String>,
+    last: Option<Uuid>,
 ) -> Result<(Bytes, Option<Place>)> {
-    let found = asked(app.ledger.suppressions(&filter, PAGE, cursor.as_deref())).await;
+    // A filter may leave much out, and is looked for in all of the list.
+    let found = reported(app.ledger.every_suppression(&filter, PAGE, last)).await;
     let found = found.inspect_err(Error::log)?;
     let mut text = csv::Writer::from_writer(vec![]);
-    let written = (|| {
-        if cursor.is_none() {
-            text.write_record(HEADER)?;
-        }
-        found
-            .items
-            .iter()
-            .try_for_each(|item| text.write_record(record(item)))
-    })();
-    written.expect("a record is written to memory");
+    let header = last.is_none().then(|| HEADER.map(str::to_owned));
+    for record in header.into_iter().chain(found.iter().map(record)) {
+        text.write_record(record)
+            .expect("a record is written to memory");
+    }
     let text = text.into_inner().expect("a record is written to memory");
-    let next = found.next_cursor.map(|cursor| (app, filter, Some(cursor)));
+    let next = found.last().filter(|_| found.len() == PAGE);
+    let next = next.map(|last| (app, filter, last.id));
     Ok((text.into(), next))
 }
 

@@ -19,11 +19,15 @@ use crate::{
     body,
     changes::{apply, moment, object, successor},
     error::{Error, Result, asked},
+    events::Shown,
     query::{Id, Query},
 };
 
 /// What stands before the keys that took the place of erased addresses.
 const ERASED: &str = "erased:";
+
+/// Events of its contact that the history of a suppression is sought in, the newest.
+const LONGEST_HISTORY: i64 = 1000;
 
 /// A suppression by hand.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +49,15 @@ pub(crate) struct Wanted {
 pub(crate) struct Why {
     reason: Option<String>,
     note: Option<String>,
+}
+
+/// A suppression with what came of it since it was first made.
+#[derive(Debug, Serialize)]
+pub(crate) struct Detail {
+    #[serde(flatten)]
+    suppression: Suppression,
+    /// The events that set it, or would have if a later one had not: oldest first.
+    history: Vec<Shown>,
 }
 
 /// A lifted suppression, and what suppresses the contact all the same.
@@ -88,14 +101,19 @@ pub(crate) async fn list(
     Ok(Json(asked(page).await?))
 }
 
-/// `GET /api/v1/suppressions/{id}`
+/// `GET /api/v1/suppressions/{id}`: with the events that made it what it is.
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Id(id): Id,
     query: Query,
-) -> Result<Json<Suppression>> {
+) -> Result<Json<Detail>> {
     query.finish()?;
-    find(&app, id).await.map(Json)
+    let suppression = find(&app, id).await?;
+    let history = asked(app.ledger.history(&suppression, LONGEST_HISTORY)).await?;
+    Ok(Json(Detail {
+        suppression,
+        history: history.into_iter().map(Shown::from).collect(),
+    }))
 }
 
 /// `POST /api/v1/suppressions`: suppresses by hand. 201 with the suppression, 200 if it stood already.
@@ -107,7 +125,8 @@ pub(crate) async fn add(
     let contact = whom(&wanted)?;
     let text =
         |name, given: &Option<String>| given.clone().map(|text| body::text(name, text)).transpose();
-    let scope = text("scope", &wanted.scope)?.unwrap_or_else(|| GLOBAL.to_owned());
+    let scope = wanted.scope.clone().map(body::scope).transpose()?;
+    let scope = scope.unwrap_or_else(|| GLOBAL.to_owned());
     let (reason, note) = (text("reason", &wanted.reason)?, text("note", &wanted.note)?);
     let before = by_hand(&app, &contact, &scope).await?;
     let stands = before
@@ -222,6 +241,9 @@ fn may_be_lifted(before: &Suppression, force: bool, why: &Why) -> Result<()> {
     if before.contact.starts_with(ERASED) {
         let why = "its contact was erased: only news of the contact itself can change it";
         return Err(Error::Conflict(why.to_owned()));
+    }
+    if before.state == Standing::Lifted {
+        return Ok(());
     }
     match (before.lane, force, &why.reason) {
         (Lane::Complaint, false, _) => Err(Error::Conflict(

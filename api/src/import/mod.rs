@@ -4,38 +4,45 @@
 //! what was applied stays, and importing the file again changes only the rest: a line with a time is known by it, one
 //! without changes nothing where the suppression stands already.
 
+mod dump;
 mod records;
 mod row;
+mod upload;
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use axum::{Json, body::Body, extract::State};
+use axum::{Json, body::Body, extract::State, http::StatusCode};
 use common::{
-    clock,
-    contact::Contact,
-    event::{Draft, GLOBAL, Kind, Lane},
+    contact::{Channel, Contact},
+    event::{Draft, Lane},
+    http::Problem,
     ledger::{Act, Standing, Suppression},
     queue::Priority,
     request::{Request, SOURCE},
 };
-use futures_util::StreamExt;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     App,
     auth::Caller,
     body,
-    changes::{apply, object, successor},
+    changes::{apply, moment, object, successor},
     error::{Error, Result, asked},
     query::Query,
 };
+use dump::Dump;
 use records::{Record, Records};
 use row::{Columns, Row};
+use upload::Upload;
 
-/// Lines that are applied together.
+/// Lines that are applied together: so many, or so many bytes, since they make one message.
 const CHUNK: usize = 500;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Wrong lines that are told.
 const TOLD: usize = 1000;
@@ -47,7 +54,7 @@ pub(crate) struct Imported {
     lines: u64,
     /// Suppressions that are new.
     applied: u64,
-    /// Suppressions that stood already.
+    /// Suppressions that stood already, or that were lifted after the time that their line states.
     unchanged: u64,
     /// Lines that say of themselves that they are lifted.
     skipped: u64,
@@ -56,30 +63,17 @@ pub(crate) struct Imported {
     /// What is wrong with the first thousand of them.
     errors: Vec<WrongLine>,
     errors_truncated: bool,
+    /// Nothing was changed: what would have been is told. A suppression that the file names again much further down
+    /// counts each time.
     dry_run: bool,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct WrongLine {
+    /// The line that it begins on, from 1; of a dump, which suppression it is.
     line: u64,
     column: Option<&'static str>,
     reason: String,
-}
-
-/// Postmark's dump of a suppression list.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Dump {
-    suppressions: Vec<Dumped>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Dumped {
-    email_address: String,
-    suppression_reason: Option<String>,
-    origin: Option<String>,
-    created_at: Option<String>,
 }
 
 /// An import under way.
@@ -89,81 +83,81 @@ struct Import<'a> {
     id: Uuid,
     columns: Option<Columns>,
     waiting: Vec<Row>,
+    /// How much they say.
+    bytes: usize,
+    /// Lines up to which all is done.
+    settled: u64,
     done: Imported,
 }
 
 /// `POST /api/v1/suppressions/import`: CSV, or Postmark's suppression dump. With `dry_run=true` it says what would change.
+/// A 503 says how far it came; importing the same again is harmless.
 pub(crate) async fn import(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
-    mut query: Query,
+    query: Result<Query>,
     body: Body,
-) -> Result<Json<Imported>> {
-    let dry_run = query.named("dry_run")?.unwrap_or(false);
-    query.finish()?;
+) -> std::result::Result<Json<Imported>, Problem> {
+    let mut upload = Upload::new(body);
     let mut import = Import {
         app: &app,
         actor,
         id: Uuid::now_v7(),
         columns: None,
         waiting: vec![],
-        done: Imported {
-            dry_run,
-            ..Imported::default()
-        },
+        bytes: 0,
+        settled: 0,
+        done: Imported::default(),
     };
-    match import.read(body).await {
+    match import.run(query, &mut upload).await {
         Ok(()) => Ok(Json(import.done)),
-        Err(error) => Err(error),
+        Err(error) => {
+            upload.let_go().await;
+            Err(import.broken_off(&error))
+        }
     }
 }
 
 impl Import<'_> {
-    async fn read(&mut self, body: Body) -> Result<()> {
-        let mut pieces = body.into_data_stream();
-        let (mut records, mut begun) = (Records::new(), false);
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|_| Error::NotJson("the file broke off".to_owned()))?;
-            if !begun && piece.trim_ascii_start().starts_with(b"{") {
-                let rest = Body::from_stream(
-                    futures_util::stream::once(async { Ok(piece) }).chain(pieces),
-                );
-                return self.dump(&body::bytes(rest).await?).await;
+    async fn run(&mut self, query: Result<Query>, upload: &mut Upload) -> Result<()> {
+        let mut query = query?;
+        self.done.dry_run = query.named("dry_run")?.unwrap_or(false);
+        query.finish()?;
+        self.read(upload).await?;
+        let totals = Act {
+            action: "suppressions.imported",
+            ..self.act(
+                json!({ "lines": self.done.lines, "applied": self.done.applied, "unchanged": self.done.unchanged,
+                "skipped": self.done.skipped, "rejected": self.done.rejected, "dry_run": self.done.dry_run,
+                "sha256": upload.sha256() }),
+            )
+        };
+        asked(self.app.ledger.audit(&[totals])).await
+    }
+
+    async fn read(&mut self, upload: &mut Upload) -> Result<()> {
+        let head = upload.begin().await?;
+        if head.trim_ascii_start().starts_with(b"{") {
+            let dump: Dump = body::read(&upload.whole(head).await?)?;
+            let header = dump::COLUMNS.map(str::to_owned).to_vec();
+            self.take(vec![(0, Ok(header))]).await?;
+            for (number, entry) in (1..).zip(dump.suppressions) {
+                self.take(vec![(number, Ok(entry.line().to_vec()))]).await?;
             }
-            begun |= !piece.is_empty();
-            if !piece.is_empty() {
-                self.take(records.read(&piece)).await?;
+            return self.apply().await;
+        }
+        let (mut records, mut piece) = (Records::new(), Some(head));
+        while let Some(bytes) = piece {
+            // Nothing is what ends a file.
+            if !bytes.is_empty() {
+                self.take(records.read(&bytes)).await?;
             }
+            piece = upload.next().await?;
         }
         self.take(records.read(b"")).await?;
         if self.columns.is_none() {
-            return Err(Error::Body(
-                "the file is empty: its first line names the columns".to_owned(),
-            ));
-        }
-        self.apply().await
-    }
-
-    async fn dump(&mut self, body: &[u8]) -> Result<()> {
-        let dump: Dump = body::read(body)?;
-        let header = ["email", "kind", "note", "occurred_at"].map(str::to_owned);
-        self.take(vec![(1, Ok(header.to_vec()))]).await?;
-        for (number, entry) in (1..).zip(dump.suppressions) {
-            let by_recipient = entry.origin.as_deref() == Some("Recipient");
-            let kind = match entry.suppression_reason.as_deref() {
-                Some("HardBounce") => Kind::Bounced,
-                Some("SpamComplaint") => Kind::Complained,
-                _ if by_recipient => Kind::Unsubscribed,
-                _ => Kind::Suppressed,
-            };
-            let note = entry.suppression_reason.unwrap_or_default();
-            let fields = [
-                entry.email_address,
-                kind.to_string(),
-                note,
-                entry.created_at.unwrap_or_default(),
-            ];
-            self.take(vec![(number, Ok(fields.to_vec()))]).await?;
+            let why = "it is empty, but its first line has to name the columns";
+            return Err(Error::Body(why.to_owned()));
         }
         self.apply().await
     }
@@ -171,18 +165,19 @@ impl Import<'_> {
     async fn take(&mut self, records: Vec<Record>) -> Result<()> {
         for (line, record) in records {
             let Some(columns) = &self.columns else {
-                let header = record.map_err(|why| Error::Body(format!("the first line {why}")))?;
+                let header = record.map_err(|why| Error::Body(format!("its first line {why}")))?;
                 let columns = Columns::read(&header);
                 self.columns =
-                    Some(columns.map_err(|why| Error::Body(format!("the first line {why}")))?);
+                    Some(columns.map_err(|why| Error::Body(format!("its first line {why}")))?);
                 continue;
             };
             self.done.lines += 1;
-            match record
-                .map_err(|why| (None, why.to_owned()))
-                .and_then(|fields| columns.row(&fields))
-            {
-                Ok(Some(row)) => self.waiting.push(row),
+            let read = record.map_err(|why| (None, why.to_owned()));
+            match read.and_then(|fields| columns.row(&fields)) {
+                Ok(Some(row)) => {
+                    self.bytes += row.size();
+                    self.waiting.push(row);
+                }
                 Ok(None) => self.done.skipped += 1,
                 Err((column, reason)) => self.reject(WrongLine {
                     line,
@@ -190,7 +185,7 @@ impl Import<'_> {
                     reason,
                 }),
             }
-            if self.waiting.len() >= CHUNK {
+            if self.waiting.len() >= CHUNK || self.bytes >= CHUNK_BYTES {
                 self.apply().await?;
             }
         }
@@ -209,27 +204,24 @@ impl Import<'_> {
     /// Applies the lines that wait.
     async fn apply(&mut self) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
-        let asked_for = rows
-            .iter()
-            .map(|row| row.contacts.len() as u64)
-            .sum::<u64>();
-        if asked_for == 0 {
-            return Ok(());
+        self.bytes = 0;
+        let named: usize = rows.iter().map(|row| row.contacts.len()).sum();
+        if named > 0 {
+            let new = self.change(&rows).await?;
+            self.done.applied += new as u64;
+            self.done.unchanged += (named - new) as u64;
         }
-        let drafts = self.drafts(&rows).await?;
-        let changes = drafts.len() as u64;
+        self.settled = self.done.lines;
+        Ok(())
+    }
+
+    /// Makes the suppressions that the rows ask for, and says how many of them are new.
+    async fn change(&self, rows: &[Row]) -> Result<usize> {
+        let drafts = self.drafts(rows).await?;
         if self.done.dry_run {
-            self.done.applied += changes;
-            self.done.unchanged += asked_for - changes;
-            return Ok(());
+            return Ok(drafts.len());
         }
-        let act = Act {
-            actor: self.actor.clone(),
-            action: "suppressions.import",
-            subject: Some(self.id.to_string()),
-            details: object(json!({ "lines": rows.len(), "changes": changes })),
-            ..Act::default()
-        };
+        let act = self.act(json!({ "lines": rows.len(), "changes": drafts.len() }));
         let request = Request {
             actor: self.actor.clone(),
             action: act.action.to_owned(),
@@ -237,59 +229,92 @@ impl Import<'_> {
             drafts,
         };
         let applied = apply(self.app, request, &[act], Priority::Bulk).await?;
-        let new = applied.new.iter().filter(|new| **new).count() as u64;
-        self.done.applied += new;
-        self.done.unchanged += asked_for - new;
-        Ok(())
+        Ok(applied.new.iter().filter(|new| **new).count())
     }
 
-    /// One draft for each contact and place that is not as the line says already.
+    fn act(&self, details: Value) -> Act {
+        Act {
+            actor: self.actor.clone(),
+            action: "suppressions.import",
+            subject: Some(self.id.to_string()),
+            details: object(details),
+            ..Act::default()
+        }
+    }
+
+    /// One draft for each contact and place that is not as its row says already.
     async fn drafts(&self, rows: &[Row]) -> Result<Vec<Draft>> {
         let contacts: Vec<_> = rows.iter().flat_map(|row| row.contacts.clone()).collect();
         let registers = asked(self.app.ledger.registers(&contacts)).await?;
-        let now = clock::now();
-        let mut drafts: Vec<Draft> = vec![];
+        let ours = registers
+            .iter()
+            .filter(|register| register.source == SOURCE);
+        let ours: HashMap<_, _> = ours
+            .map(|register| (place_of(register), register))
+            .collect();
+        let (mut drafts, mut seen) = (vec![], HashSet::new());
         for row in rows {
             for contact in &row.contacts {
-                let before = registers
-                    .iter()
-                    .find(|register| is_set_by(register, row, contact));
-                let stands = before.is_some_and(|before| {
-                    before.state == Standing::Active
-                        && row.occurred_at.is_none_or(|at| at <= before.occurred_at)
-                });
-                if stands {
+                let place = place(row, contact);
+                let before = ours.get(&place).copied();
+                if is_so(row, before) || !seen.insert((place, row.occurred_at)) {
                     continue;
                 }
                 let replaced = before.map(|before| before.event_id);
-                let identity = successor(
-                    &format!("import {}", row.kind),
-                    contact,
-                    &row.scope,
-                    replaced,
-                );
-                let draft = row.draft(contact, identity, now);
-                if !drafts.iter().any(|known| known.identity == draft.identity) {
-                    drafts.push(draft);
-                }
+                let action = format!("import {}", row.kind);
+                let identity = successor(&action, contact, &row.scope, replaced);
+                let moment = moment(before.map(|before| before.occurred_at));
+                drafts.push(row.draft(contact, identity, moment));
             }
         }
         Ok(drafts)
     }
+
+    /// What the client is told if it could not be done, or not all of it.
+    fn broken_off(&self, error: &Error) -> Problem {
+        error.log();
+        let mut problem = error.problem();
+        if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+            problem.detail = format!(
+                "{}; the first {} lines are applied, and some that follow may be: import the file again, which changes \
+                 nothing twice",
+                problem.detail, self.settled
+            );
+        }
+        problem
+            .with("lines_applied", self.settled)
+            .with("applied", self.done.applied)
+            .with("unchanged", self.done.unchanged)
+            .with("skipped", self.done.skipped)
+            .with("rejected", self.done.rejected)
+            .with("dry_run", self.done.dry_run)
+    }
 }
 
-/// Whether it is the register that the line sets for the contact.
-fn is_set_by(register: &Suppression, row: &Row, contact: &Contact) -> bool {
-    let (lane, scope) = match row.kind {
-        Kind::Complained => (Lane::Complaint, GLOBAL),
-        Kind::Bounced => (Lane::Deliverability, GLOBAL),
-        Kind::Suppressed => (Lane::Manual, row.scope.as_str()),
-        _ => (Lane::Consent, row.scope.as_str()),
-    };
-    (
-        register.source.as_str(),
-        register.lane,
-        register.scope.as_str(),
-    ) == (SOURCE, lane, scope)
-        && (register.channel, &register.contact) == (contact.channel, &contact.address)
+/// A register of ours: channel, address, lane and scope.
+type Place<'a> = (Channel, &'a str, Lane, &'a str);
+
+fn place_of(register: &Suppression) -> Place<'_> {
+    let Suppression {
+        channel,
+        contact,
+        lane,
+        scope,
+        ..
+    } = register;
+    (*channel, contact, *lane, scope)
+}
+
+/// The register that a row sets for one of its contacts.
+fn place<'a>(row: &'a Row, contact: &'a Contact) -> Place<'a> {
+    (contact.channel, &contact.address, row.lane(), &row.scope)
+}
+
+/// Whether the register says what the row asks for, or something newer.
+fn is_so(row: &Row, before: Option<&Suppression>) -> bool {
+    before.is_some_and(|before| {
+        let active = before.state == Standing::Active;
+        row.occurred_at
+            .map_or(active, |at| (at, true) <= (before.occurred_at, active))
+    })
 }

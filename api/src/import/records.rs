@@ -8,7 +8,7 @@ const LONGEST: usize = 64 << 10;
 /// The most fields of a record.
 const MOST_FIELDS: usize = 1024;
 
-/// One record: the line that it ends on, from 1, and its fields or what is wrong with it.
+/// One record: the line that it begins on, from 1, and its fields or what is wrong with it.
 pub(crate) type Record = (u64, Result<Vec<String>, &'static str>);
 
 /// Reads records out of pieces of a file.
@@ -21,6 +21,8 @@ pub(crate) struct Records {
     wrong: Option<&'static str>,
     /// Line feeds that were read.
     lines: u64,
+    /// The line that the record begins on, once it has begun.
+    begins: Option<u64>,
 }
 
 impl Records {
@@ -32,6 +34,7 @@ impl Records {
             filled: (0, 0),
             wrong: None,
             lines: 0,
+            begins: None,
         }
     }
 
@@ -45,16 +48,13 @@ impl Records {
                     .read_record(piece, &mut self.fields[fields..], &mut self.ends[ends..]);
             let (taken, rest) = piece.split_at(read);
             piece = rest;
-            self.lines += taken
-                .iter()
-                .map(|byte| u64::from(*byte == b'\n'))
-                .sum::<u64>();
+            self.count(taken);
             self.filled = (fields + wrote, ends + ended);
             match result {
                 ReadRecordResult::InputEmpty | ReadRecordResult::End => return found,
                 // What comes of it until its end is let go.
                 ReadRecordResult::OutputFull => {
-                    self.wrong = Some("is longer than 64 KiB");
+                    self.wrong = Some("is longer than 64 KiB, as if a quote were not closed");
                     self.filled.0 = 0;
                 }
                 ReadRecordResult::OutputEndsFull => {
@@ -63,13 +63,21 @@ impl Records {
                 }
                 ReadRecordResult::Record => {
                     let record = self.record();
-                    // A record ends before the line feed of a CR LF, and at the end of a file without one.
-                    let ended = taken.last() == Some(&b'\n');
-                    found.push((self.lines + u64::from(!ended), record));
+                    found.push((self.begins.take().unwrap_or(self.lines), record));
                     self.filled = (0, 0);
                     self.wrong = None;
                 }
             }
+        }
+    }
+
+    /// Keeps count of the lines; those between two records are blank.
+    fn count(&mut self, taken: &[u8]) {
+        for byte in taken {
+            if self.begins.is_none() && !matches!(byte, b'\r' | b'\n') {
+                self.begins = Some(self.lines + 1);
+            }
+            self.lines += u64::from(*byte == b'\n');
         }
     }
 
@@ -107,23 +115,14 @@ mod tests {
     fn records_are_the_same_however_the_file_is_cut() {
         let file = b"a,b\r\n\"x\n\"\"y\"\"\",2\n\n\xff,3\nlast,4";
         let texts = |fields: [&str; 2]| Ok(fields.map(str::to_owned).to_vec());
-        let whole = all(file, file.len());
-        let records: Vec<_> = whole.iter().map(|(_, record)| record.clone()).collect();
-        assert_eq!(
-            records,
-            [
-                texts(["a", "b"]),
-                texts(["x\n\"y\"", "2"]),
-                Err("is not UTF-8"),
-                texts(["last", "4"])
-            ]
-        );
-        for piece in 1..file.len() {
-            let cut: Vec<_> = all(file, piece)
-                .into_iter()
-                .map(|(_, record)| record)
-                .collect();
-            assert_eq!(cut, records, "{piece}");
+        let records = [
+            (1, texts(["a", "b"])),
+            (2, texts(["x\n\"y\"", "2"])),
+            (5, Err("is not UTF-8")),
+            (6, texts(["last", "4"])),
+        ];
+        for piece in 1..=file.len() {
+            assert_eq!(all(file, piece), records, "{piece}");
         }
     }
 

@@ -5,9 +5,17 @@ use std::collections::HashMap;
 use common::{
     clock,
     contact::{Contact, Invalid},
-    event::{BounceClass, Draft, GLOBAL, Identity, Kind, Origin, rfc3339},
+    event::{BounceClass, Draft, GLOBAL, Identity, Kind, Lane, Origin, rfc3339},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{body, error::Error};
+
+/// A time further ahead than this is a wrong clock's.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
+
+/// How much of a wrong value is told.
+const SHOWN: usize = 40;
 
 /// Which column is where.
 #[derive(Debug)]
@@ -42,6 +50,7 @@ pub(super) type Wrong = (Option<&'static str>, String);
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) contacts: Vec<Contact>,
+    /// `global` for what concerns the address, whatever the line says.
     pub(super) scope: String,
     pub(super) kind: Kind,
     pub(super) reason: Option<String>,
@@ -90,25 +99,20 @@ impl Columns {
             );
             return Err((None, why));
         }
-        let field = |name: &'static str| -> Result<Option<&str>, Wrong> {
-            let text = self.at.get(name).map_or("", |at| fields[*at].trim());
-            if text.contains('\0') {
-                return Err((Some(name), "holds a NUL character".to_owned()));
-            }
-            Ok(Some(text).filter(|text| !text.is_empty()))
+        let field = |name: &'static str| -> Option<&str> {
+            let text = self.at.get(name).map(|at| fields[*at].trim());
+            text.filter(|text| !text.is_empty())
         };
-        match field("state")?.map(str::to_ascii_lowercase).as_deref() {
+        match field("state").map(str::to_ascii_lowercase).as_deref() {
             None | Some("active") => {}
             Some("lifted") => return Ok(None),
             Some(other) => {
-                return Err((
-                    Some("state"),
-                    format!("is {other:?}: active or lifted is needed"),
-                ));
+                let why = format!("is {:?}: active or lifted is needed", shown(other));
+                return Err((Some("state"), why));
             }
         }
         let read = |name, read: fn(&str) -> Result<Contact, Invalid>| {
-            let contact = field(name)?.map(read).transpose();
+            let contact = field(name).map(read).transpose();
             contact.map_err(|why| (Some(name), why.to_string()))
         };
         let found = [
@@ -123,25 +127,45 @@ impl Columns {
                 "names nobody: an email address or a phone number is needed".to_owned(),
             ));
         }
+        let text = |name| {
+            // Spreadsheets break lines in either way.
+            let text = field(name).map(|text| body::text(name, text.replace("\r\n", "\n")));
+            text.transpose().map_err(|error| wrong(name, error))
+        };
+        let kind = kind(field("kind")).map_err(|why| (Some("kind"), why))?;
+        let scope = field("scope").map(|scope| body::scope(scope.to_owned()));
+        let scope = scope.transpose().map_err(|error| wrong("scope", error))?;
+        let scope = scope.filter(|_| !matches!(kind, Kind::Complained | Kind::Bounced));
+        let occurred_at = field("occurred_at").map(time).transpose();
         Ok(Some(Row {
             contacts,
-            scope: field("scope")?.unwrap_or(GLOBAL).to_owned(),
-            kind: kind(field("kind")?).map_err(|why| (Some("kind"), why))?,
-            reason: field("reason")?.map(str::to_owned),
-            note: field("note")?.map(str::to_owned),
-            occurred_at: field("occurred_at")?
-                .map(time)
-                .transpose()
-                .map_err(|why| (Some("occurred_at"), why))?,
+            scope: scope.unwrap_or_else(|| GLOBAL.to_owned()),
+            kind,
+            reason: text("reason")?,
+            note: text("note")?,
+            occurred_at: occurred_at.map_err(|why| (Some("occurred_at"), why))?,
         }))
     }
+}
+
+/// What a body's field is refused for, told of a column.
+fn wrong(column: &'static str, error: Error) -> Wrong {
+    match error {
+        Error::Field { why, .. } => (Some(column), why),
+        other => (Some(column), other.to_string()),
+    }
+}
+
+/// A wrong value, cut short: there may be a thousand of them.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
 }
 
 fn kind(given: Option<&str>) -> Result<Kind, String> {
     let wrong = || {
         format!(
             "is {:?}: unsubscribed, complained, bounced or suppressed is needed",
-            given.unwrap_or_default()
+            shown(given.unwrap_or_default())
         )
     };
     match given {
@@ -156,18 +180,37 @@ fn kind(given: Option<&str>) -> Result<Kind, String> {
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
-    let now = clock::now();
+    let latest = clock::now().saturating_add(CLOCK_SKEW);
     match rfc3339(text).map(clock::truncate) {
         None => Err("is no time in RFC 3339, such as 2026-04-02T14:30:00Z".to_owned()),
-        Some(at) if at > now => Err("lies in the future".to_owned()),
+        Some(at) if latest.is_ok_and(|latest| at > latest) => Err("lies in the future".to_owned()),
         Some(at) if at <= Timestamp::UNIX_EPOCH => Err("lies before 1970".to_owned()),
         Some(at) => Ok(at),
     }
 }
 
 impl Row {
-    /// The draft for one of its contacts. What has a time is known by it; else `successor` says what it replaces.
-    pub(super) fn draft(&self, contact: &Contact, successor: Identity, now: Timestamp) -> Draft {
+    /// The lane that it sets.
+    pub(super) fn lane(&self) -> Lane {
+        match self.kind {
+            Kind::Complained => Lane::Complaint,
+            Kind::Bounced => Lane::Deliverability,
+            Kind::Suppressed => Lane::Manual,
+            _ => Lane::Consent,
+        }
+    }
+
+    /// How many bytes of text it holds.
+    pub(super) fn size(&self) -> usize {
+        let texts = [self.reason.as_ref(), self.note.as_ref(), Some(&self.scope)];
+        let texts = texts.into_iter().flatten().map(String::len);
+        let contacts = self.contacts.iter().map(|contact| contact.raw.len());
+        texts.chain(contacts).sum()
+    }
+
+    /// The draft for one of its contacts. With a time it is known by that and happened then; without one it is known by
+    /// what it replaces, and happens at `moment`.
+    pub(super) fn draft(&self, contact: &Contact, successor: Identity, moment: Timestamp) -> Draft {
         let identity = self.occurred_at.map_or(successor, |at| {
             Identity::Derived(vec![
                 "import".to_owned(),
@@ -182,7 +225,7 @@ impl Row {
         draft.bounce_class = (self.kind == Kind::Bounced).then_some(BounceClass::Hard);
         draft.contact = Some(contact.clone());
         draft.scope = Some(self.scope.clone());
-        draft.occurred_at = Some(self.occurred_at.unwrap_or(now));
+        draft.occurred_at = Some(self.occurred_at.unwrap_or(moment));
         draft.reason.clone_from(&self.reason);
         draft.origin = Origin::Admin;
         draft.metadata = self

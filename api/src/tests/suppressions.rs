@@ -37,8 +37,10 @@ async fn a_suppression_by_hand_stands_at_once_and_is_told_to_the_targets_once() 
         let draft = &asked[0].drafts[0];
         assert_eq!((draft.kind, &draft.metadata["actor"]), (Kind::Suppressed, &json!("the write key")));
         assert_eq!((&draft.metadata["note"], draft.reason.as_deref()), (&json!("case 7"), Some("asked by phone")));
-        let shown = door.get(&format!("{PATH}/{}", text(&only(door).await["id"]))).await;
-        assert_eq!(shown.body, only(door).await);
+        let mut shown = door.get(&format!("{PATH}/{}", text(&only(door).await["id"]))).await.body;
+        let history = shown.as_object_mut().unwrap().remove("history").unwrap();
+        assert_eq!(shown, only(door).await);
+        assert_eq!((history.as_array().unwrap().len(), &history[0]["id"]), (1, &shown["event_id"]));
     })
     .await;
 }
@@ -53,6 +55,74 @@ async fn twenty_requests_at_once_make_one_event() {
         }
         assert_eq!(door.items("/api/v1/events").await.len(), 1);
         assert_eq!(door.audited().await, 20);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn twenty_lifts_at_once_are_one_event() {
+    on_each(async |door| {
+        door.record(fact(Kind::Complained), &[]).await;
+        let complaint = only(door).await;
+        let calls = (0..20).map(|_| lift(door, &complaint, "?force=true&reason=asked"));
+        for answer in futures_util::future::join_all(calls).await {
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        let path = format!("{PATH}/{}", text(&complaint["id"]));
+        let shown = door.get(&path).await.body;
+        let history = shown["history"].as_array().unwrap();
+        let kinds: Vec<_> = history.iter().map(|event| text(&event["kind"])).collect();
+        assert_eq!(kinds, ["complained", "resubscribed"]);
+        assert_eq!(
+            lift(door, &complaint, "").await.status,
+            200,
+            "no force for what is so"
+        );
+        assert_eq!(door.audited().await, 21);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn why_something_is_lifted_may_stand_in_the_body() {
+    on_each(async |door| {
+        door.record(fact(Kind::Unsubscribed), &[]).await;
+        let path = format!("{PATH}/{}", text(&only(door).await["id"]));
+        for (body, status) in [
+            (json!({ "colour": "blue" }), 422),
+            (json!({ "reason": "" }), 422),
+            (json!({ "reason": "by mistake", "note": "case 7" }), 200),
+        ] {
+            let answer = door.write("DELETE", &path, &body).await;
+            assert_eq!(answer.status, status, "{answer:?}");
+        }
+        let mut asked = door.asked();
+        assert_eq!(asked.len(), 1);
+        let draft = asked.remove(0).drafts.remove(0);
+        assert_eq!(draft.reason.as_deref(), Some("by mistake"));
+        assert_eq!(draft.metadata["note"], "case 7");
+        assert_eq!(only(door).await["reason"], "by mistake");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_of_an_erased_contact_is_not_lifted() {
+    on_each(async |door| {
+        let erased = Contact {
+            address: "erased:5f1c".to_owned(),
+            ..Contact::email("jane@example.com").unwrap()
+        };
+        let erased = Fact {
+            contact: Some(erased),
+            ..fact(Kind::Unsubscribed)
+        };
+        door.record(erased, &[]).await;
+        let answer = lift(door, &only(door).await, "").await;
+        assert_eq!(answer.status, 409);
+        assert!(text(&answer.body["detail"]).contains("erased"));
+        assert_eq!(only(door).await["state"], "active");
+        assert_eq!(door.asked().len(), 0);
     })
     .await;
 }
@@ -137,6 +207,7 @@ async fn what_is_wrong_with_a_suppression_is_told_and_nothing_changes() {
             json!({ "email": "nobody" }),
             json!({ "email": "a@b.example", "phone": "+15551234567" }),
             json!({ "email": "a@b.example", "scope": "" }),
+            json!({ "email": "a@b.example", "scope": "x".repeat(256) }),
             json!({ "email": "a@b.example", "reason": "a\u{0}" }),
             json!({ "email": "a@b.example", "colour": "blue" }),
         ] {

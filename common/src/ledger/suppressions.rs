@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use sqlx::{Row, any::AnyRow};
 use uuid::Uuid;
 
-use super::{Ledger, Page, Result, micros, page::Cursor, parsed, rows, timestamp};
+use super::{Ledger, Page, Result, events, micros, page::Cursor, parsed, rows, timestamp};
 use crate::{
     contact::{Channel, Contact},
-    event::{Kind, Lane, Origin},
+    event::{Event, Kind, Lane, Origin},
     names::names,
 };
 
@@ -124,50 +124,33 @@ impl Ledger {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<Page<Suppression>> {
-        let after = Cursor::read(cursor, filter.to)?;
-        let text = format!(
-            "SELECT {COLUMNS} FROM registers
-            WHERE {} AND ($3 IS NULL OR scope = $3) AND ($4 IS NULL OR source = $4) AND ($5 IS NULL OR lane = $5)
-                AND ($6 IS NULL OR kind = $6) AND ($7 IS NULL OR reason = $7) AND ($8 IS NULL OR origin = $8)
-                AND ($9 IS NULL OR suppressed = $9) AND occurred_at >= $10 AND (occurred_at, id) < ($11, $12)
-            ORDER BY occurred_at DESC, id DESC LIMIT $13",
-            // Written out where it is asked for, so that the index on the contact is used.
-            if filter.contact.is_some() {
-                "contact = $1 AND channel = $2"
-            } else {
-                "$1 IS NULL AND $2 IS NULL"
-            }
-        );
-        let contact = filter.contact.as_ref();
-        let query = self
-            .query(&text)
-            .bind(contact.map(|contact| contact.address.clone()))
-            .bind(contact.map(|contact| contact.channel.to_string()))
-            .bind(filter.scope.clone())
-            .bind(filter.source.clone())
-            .bind(filter.lane.map(|lane| lane.to_string()))
-            .bind(filter.kind.map(|kind| kind.to_string()))
-            .bind(filter.reason.clone())
-            .bind(filter.origin.map(|origin| origin.to_string()))
-            .bind(
-                filter
-                    .state
-                    .map(|state| i64::from(state == Standing::Active)),
-            )
-            .bind(filter.from.map_or(i64::MIN, micros))
-            .bind(after.at)
-            .bind(after.id)
-            .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
-        let found = query.fetch_all(&self.pool).await?;
-        let found = found.iter().map(|row| {
-            let suppression = suppression(row)?;
+        let begin = Cursor::read(cursor, filter.to)?;
+        let text = listing(filter, NEWEST_FIRST);
+        let found = self.listed(&text, filter, begin, limit + 1).await?;
+        let found = found.into_iter().map(|suppression| {
             let cursor = Cursor {
                 at: micros(suppression.occurred_at),
                 id: suppression.id.to_string(),
             };
-            Ok((cursor, suppression))
+            (cursor, suppression)
         });
-        Ok(Page::of(found.collect::<Result<_>>()?, limit))
+        Ok(Page::of(found.collect(), limit))
+    }
+
+    /// Suppressions in the order of their ids, which never change: read page by page to the end, each that stands in the
+    /// list all the while is told once, however many change their times meanwhile. `after` is the last of the page before.
+    pub async fn every_suppression(
+        &self,
+        filter: &SuppressionFilter,
+        limit: usize,
+        after: Option<Uuid>,
+    ) -> Result<Vec<Suppression>> {
+        let begin = Cursor {
+            at: filter.to.map_or(i64::MAX, micros),
+            id: after.map(|id| id.to_string()).unwrap_or_default(),
+        };
+        let text = listing(filter, BY_ID);
+        self.listed(&text, filter, begin, limit).await
     }
 
     /// One suppression, standing or lifted.
@@ -177,6 +160,85 @@ impl Ledger {
         let row = row.fetch_optional(&self.pool).await?;
         row.as_ref().map(suppression).transpose()
     }
+
+    /// The events that set this suppression or tried to, oldest first: at most the last `limit` of those that set
+    /// anything of its contact's.
+    pub async fn history(&self, suppression: &Suppression, limit: i64) -> Result<Vec<Event>> {
+        let text = format!(
+            "SELECT {} FROM events
+            WHERE contact = $1 AND channel = $2 AND effect <> 'none' AND COALESCE(register_source, source) = $3
+            ORDER BY occurred_at DESC, id DESC LIMIT $4",
+            events::COLUMNS
+        );
+        let query = self
+            .query(&text)
+            .bind(suppression.contact.clone())
+            .bind(suppression.channel.to_string())
+            .bind(suppression.source.clone())
+            .bind(limit);
+        let found = query.fetch_all(&self.pool).await?;
+        let mut events = found
+            .iter()
+            .map(events::event_of)
+            .collect::<Result<Vec<_>>>()?;
+        events.retain(|event| {
+            let mut changes = event.changes().into_iter();
+            changes.any(|change| {
+                (change.scope, change.lane) == (suppression.scope.as_str(), suppression.lane)
+            })
+        });
+        events.reverse();
+        Ok(events)
+    }
+
+    async fn listed(
+        &self,
+        text: &str,
+        filter: &SuppressionFilter,
+        begin: Cursor,
+        limit: usize,
+    ) -> Result<Vec<Suppression>> {
+        let contact = filter.contact.as_ref();
+        let active = |state| i64::from(state == Standing::Active);
+        let query = self
+            .query(text)
+            .bind(contact.map(|contact| contact.address.clone()))
+            .bind(contact.map(|contact| contact.channel.to_string()))
+            .bind(filter.scope.clone())
+            .bind(filter.source.clone())
+            .bind(filter.lane.map(|lane| lane.to_string()))
+            .bind(filter.kind.map(|kind| kind.to_string()))
+            .bind(filter.reason.clone())
+            .bind(filter.origin.map(|origin| origin.to_string()))
+            .bind(filter.state.map(active))
+            .bind(filter.from.map_or(i64::MIN, micros))
+            .bind(begin.at)
+            .bind(begin.id)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let found = query.fetch_all(&self.pool).await?;
+        found.iter().map(suppression).collect()
+    }
+}
+
+/// Where a page of a list begins (`$11` a time, `$12` an id), and its order.
+pub(super) const NEWEST_FIRST: &str =
+    "(occurred_at, id) < ($11, $12) ORDER BY occurred_at DESC, id DESC";
+const BY_ID: &str = "occurred_at < $11 AND id > $12 ORDER BY id";
+
+/// One page of the suppressions that match.
+pub(super) fn listing(filter: &SuppressionFilter, page: &str) -> String {
+    // Written out where it is asked for, so that the index on the contact is used.
+    let contact = if filter.contact.is_some() {
+        "contact = $1 AND channel = $2"
+    } else {
+        "$1 IS NULL AND $2 IS NULL"
+    };
+    format!(
+        "SELECT {COLUMNS} FROM registers
+        WHERE {contact} AND ($3 IS NULL OR scope = $3) AND ($4 IS NULL OR source = $4) AND ($5 IS NULL OR lane = $5)
+            AND ($6 IS NULL OR kind = $6) AND ($7 IS NULL OR reason = $7) AND ($8 IS NULL OR origin = $8)
+            AND ($9 IS NULL OR suppressed = $9) AND occurred_at >= $10 AND {page} LIMIT $13"
+    )
 }
 
 fn wanted(contacts: &[Contact]) -> Vec<Value> {

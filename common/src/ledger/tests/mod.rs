@@ -9,6 +9,7 @@ mod recording;
 mod redrive;
 mod registers;
 mod replays;
+mod suppressions;
 
 use std::time::Duration;
 
