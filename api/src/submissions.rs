@@ -218,7 +218,7 @@ fn submitted_at(stated: Option<&str>, now: Timestamp) -> Result<Timestamp> {
 /// Flattens groups: `{"events": {"fair": true}}` and `{"events.fair": true}` are the same.
 fn consents(given: Map<String, Value>) -> Result<Vec<Consent>> {
     let mut flat = BTreeMap::new();
-    let mut take = |purpose: String, agreed: &Value| {
+    let mut take = |purpose: String, agreed: &Value| -> Result<()> {
         let granted = agreed.as_bool().ok_or_else(|| {
             let name = format!("consents.{purpose}");
             Error::field(&name, "is neither true nor false")

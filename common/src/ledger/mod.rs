@@ -6,9 +6,12 @@
 //!
 //! Every write is a statement, or a transaction of a few, that may run twice with the same result.
 
+mod aside;
 mod audit;
 mod deliveries;
+mod endpoints;
 mod events;
+mod failing;
 mod leases;
 mod page;
 mod quarantine;
@@ -35,6 +38,7 @@ use sqlx::{
 pub use audit::{Act, Audited, Broken, Verified};
 pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use events::{EventFilter, StoredEnvelope};
+pub use failing::{Failing, Fared};
 pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};

@@ -1,5 +1,7 @@
 //! The ledger's promises, on SQLite and on PostgreSQL alike.
 
+mod aside;
+mod endpoints;
 mod leases;
 mod listing;
 mod quarantine;
