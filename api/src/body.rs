@@ -4,6 +4,7 @@ use axum::{
     body::{Body, to_bytes},
     extract::{FromRequest, Request},
 };
+use common::contact::{Contact, Invalid};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
@@ -51,4 +52,14 @@ pub(crate) fn text(name: &str, text: String) -> Result<String> {
         return Err(Error::field(name, "holds control characters"));
     }
     Ok(text)
+}
+
+/// A contact of a body.
+pub(crate) fn contact(
+    name: &'static str,
+    raw: &str,
+    read: impl Fn(&str) -> std::result::Result<Contact, Invalid>,
+) -> Result<Contact> {
+    text(name, raw.to_owned())?;
+    read(raw).map_err(|why| Error::Contact { name, why })
 }

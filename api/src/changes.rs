@@ -28,6 +28,7 @@ use common::{
     request::{Api, Request},
 };
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
@@ -38,8 +39,7 @@ use crate::{
 /// What came of a request.
 #[derive(Debug)]
 pub(crate) struct Applied {
-    pub(crate) events: Vec<Event>,
-    /// Whether each of the events is new, in their order.
+    /// Whether each of the events is new, in the order of the drafts.
     pub(crate) new: Vec<bool>,
 }
 
@@ -52,10 +52,7 @@ pub(crate) async fn apply(
 ) -> Result<Applied> {
     asked(app.ledger.audit(acts)).await?;
     if request.drafts.is_empty() {
-        return Ok(Applied {
-            events: vec![],
-            new: vec![],
-        });
+        return Ok(Applied { new: vec![] });
     }
     let envelope = request.into_envelope();
     let events = events(&envelope);
@@ -75,7 +72,7 @@ pub(crate) async fn apply(
         .iter()
         .map(|recorded| *recorded == Recorded::Owned)
         .collect();
-    Ok(Applied { events, new })
+    Ok(Applied { new })
 }
 
 /// The events as the worker will read them.
@@ -112,4 +109,12 @@ pub(crate) fn successor(
         scope.to_owned(),
         replaces.map(|event| event.to_string()).unwrap_or_default(),
     ])
+}
+
+/// An object, as acts hold it.
+pub(crate) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
 }

@@ -6,11 +6,15 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use common::{http::Problem, ledger::Suppression};
-use serde::Serialize;
+use common::{
+    contact::{Contact, Invalid},
+    http::Problem,
+    ledger::Suppression,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    App,
+    App, body,
     error::{Error, Result, asked},
     query::Query,
 };
@@ -26,10 +30,84 @@ pub(crate) async fn check(
     State(app): State<Arc<App>>,
     query: Result<Query>,
 ) -> std::result::Result<Json<Answer>, Problem> {
-    answer(&app, query).await.map(Json).map_err(|error| {
-        error.log();
-        error.problem().with("unsubscribed", true)
-    })
+    answer(&app, query)
+        .await
+        .map(Json)
+        .map_err(|error| unanswered(&error))
+}
+
+/// The most contacts of one question.
+const MOST: usize = 10_000;
+
+/// Contacts to be checked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Contacts {
+    scope: Option<String>,
+    /// Email addresses and phone numbers, at most 10,000.
+    contacts: Vec<String>,
+}
+
+/// The answers, in the order of the contacts.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answers {
+    items: Vec<Item>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Item {
+    /// As it was given.
+    contact: String,
+    unsubscribed: bool,
+    /// Why it cannot be read; then it is not to be sent to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// `POST /api/v1/check`: many contacts by one query. One that cannot be read counts as unsubscribed, and says why.
+pub(crate) async fn check_all(
+    State(app): State<Arc<App>>,
+    contacts: Result<body::Json<Contacts>>,
+) -> std::result::Result<Json<Answers>, Problem> {
+    answers(&app, contacts)
+        .await
+        .map(Json)
+        .map_err(|error| unanswered(&error))
+}
+
+async fn answers(app: &App, contacts: Result<body::Json<Contacts>>) -> Result<Answers> {
+    let body::Json(Contacts { scope, contacts }) = contacts?;
+    let scope = scope.map(|scope| body::text("scope", scope)).transpose()?;
+    if contacts.len() > MOST {
+        let why = format!("has {} entries, but {MOST} are the most", contacts.len());
+        return Err(Error::field("contacts", why));
+    }
+    let read: Vec<_> = contacts.iter().map(|raw| Contact::parse(raw)).collect();
+    let readable: Vec<_> = read.iter().flatten().cloned().collect();
+    let mut known = asked(app.ledger.check_all(&readable, scope.as_deref()))
+        .await?
+        .into_iter();
+    let item = |(contact, read): (String, std::result::Result<Contact, Invalid>)| match read {
+        // One without an answer would be one in doubt.
+        Ok(_) => Item {
+            contact,
+            unsubscribed: known.next().unwrap_or(true),
+            error: None,
+        },
+        Err(why) => Item {
+            contact,
+            unsubscribed: true,
+            error: Some(why.to_string()),
+        },
+    };
+    let items = contacts.into_iter().zip(read).map(item).collect();
+    Ok(Answers { items })
+}
+
+/// A problem that does not read as "subscribed".
+fn unanswered(error: &Error) -> Problem {
+    error.log();
+    error.problem().with("unsubscribed", true)
 }
 
 async fn answer(app: &App, query: Result<Query>) -> Result<Answer> {

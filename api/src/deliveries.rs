@@ -1,13 +1,13 @@
 //! Who was told of an event, with every attempt, and telling them again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
 use common::{
     delivery::{Attempt, Delivery},
     fault,
     ledger::{DeliveryFilter, DeliveryRow, Page},
-    queue::{Feed, QueueName},
+    queue::{Feed, Message, QueueName},
 };
 use serde::Serialize;
 use tracing::info;
@@ -15,7 +15,7 @@ use tracing::info;
 use crate::{
     App,
     auth::Caller,
-    error::{Error, Result, asked},
+    error::{Error, Result, asked, queued},
     query::{Id, Query},
 };
 
@@ -100,11 +100,7 @@ pub(crate) async fn retry(
         return Err(gone);
     };
     fault::point("api.restarted");
-    app.publish(
-        QueueName::Target(delivery.target.clone(), Feed::Retried),
-        message(&delivery),
-    )
-    .await?;
+    queued(app.queue.publish(vec![message(&delivery)])).await?;
     info!(key, delivery.id = %id, target = restarted.target, "delivery retried by hand");
     Ok((StatusCode::ACCEPTED, Json(restarted)))
 }
@@ -122,8 +118,16 @@ fn sendable(app: &App, target: &str) -> Result<()> {
     }
 }
 
-fn message(delivery: &Delivery) -> bytes::Bytes {
-    serde_json::to_vec(delivery)
-        .expect("a delivery has text keys")
-        .into()
+/// The message by which a delivery that begins again comes to its target.
+pub(crate) fn message(delivery: &Delivery) -> Message {
+    Message {
+        queue: retried(&delivery.target),
+        body: delivery.encode(),
+        delay: Duration::ZERO,
+    }
+}
+
+/// Where what is told again waits for a target.
+pub(crate) fn retried(target: &str) -> QueueName {
+    QueueName::Target(target.to_owned(), Feed::Retried)
 }

@@ -15,6 +15,9 @@ use uuid::Uuid;
 /// How long a store may take to answer one question.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the ledger may take over a question that reads much: a count, a report.
+const PATIENCE_FOR_MUCH: Duration = Duration::from_secs(25);
+
 /// When it is worth asking again while a store is away.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -160,7 +163,19 @@ impl IntoResponse for Error {
 
 /// Waits for the ledger, but not for ever: a database that hangs is as good as away.
 pub(crate) async fn asked<T>(question: impl Future<Output = ledger::Result<T>>) -> Result<T> {
-    Ok(timeout(PATIENCE, question)
+    within(PATIENCE, question).await
+}
+
+/// Waits longer, for a question that reads much.
+pub(crate) async fn reported<T>(question: impl Future<Output = ledger::Result<T>>) -> Result<T> {
+    within(PATIENCE_FOR_MUCH, question).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    question: impl Future<Output = ledger::Result<T>>,
+) -> Result<T> {
+    Ok(timeout(patience, question)
         .await
         .map_err(|_| Error::Late("ledger"))??)
 }

@@ -8,13 +8,20 @@ mod body;
 mod brevo;
 mod changes;
 mod check;
+mod compliance;
 mod deliveries;
 mod error;
 mod events;
 mod evidence;
+mod export;
+mod import;
 mod quarantine;
 mod query;
+mod replays;
 mod submissions;
+mod suppressions;
+mod talkable;
+mod trail;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +38,7 @@ use axum::{
     http::{HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::Response,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
 use bytes::Bytes;
 use common::{
@@ -39,6 +46,7 @@ use common::{
     http::{self, Limits},
     ledger::Ledger,
     lifecycle::Lifecycle,
+    providers::talkable::PATH as TALKABLE,
     queue::{Feed, Message, Priority, Queue, QueueName},
     request,
 };
@@ -47,6 +55,8 @@ use tokio::net::TcpListener;
 use tracing::warn;
 
 pub use error::Error;
+
+use crate::{talkable::Desk, trail::Trail};
 
 /// What the api needs to answer.
 pub struct App {
@@ -57,10 +67,12 @@ pub struct App {
     pub sources: BTreeSet<String>,
     /// The configured targets by name: whether each is enabled.
     pub targets: BTreeMap<String, bool>,
+    talkable: Desk,
+    trail: Trail,
 }
 
 impl App {
-    pub fn new(config: &Config, ledger: Ledger, queue: Arc<dyn Queue>) -> Self {
+    fn new(config: &Config, ledger: Ledger, queue: Arc<dyn Queue>, trail: Trail) -> Self {
         let targets = config
             .targets
             .iter()
@@ -76,6 +88,8 @@ impl App {
                 .chain([request::SOURCE.to_owned()])
                 .collect(),
             targets: targets.collect(),
+            talkable: Desk::new(config),
+            trail,
         }
     }
 
@@ -106,7 +120,12 @@ pub fn router(app: Arc<App>) -> Router {
         methods.route_layer(from_fn_with_state((Arc::clone(&app), needed), auth::pass))
     };
     Router::new()
-        .route("/api/v1/check", may(Role::Check, get(check::check)))
+        .route(
+            "/api/v1/check",
+            may(Role::Check, get(check::check).post(check::check_all)),
+        )
+        // Who asks is said in the question itself.
+        .route(TALKABLE, post(talkable::check))
         .route("/api/v1/events", may(Role::Read, get(events::list)))
         .route("/api/v1/events/{id}", may(Role::Read, get(events::show)))
         .route("/api/v1/deliveries", may(Role::Read, get(deliveries::list)))
@@ -126,6 +145,30 @@ pub fn router(app: Arc<App>) -> Router {
         .route(
             "/api/v1/quarantine/{id}/retry",
             may(Role::Write, post(quarantine::retry)),
+        )
+        .route(
+            "/api/v1/replays",
+            may(Role::Write, post(replays::start)).merge(may(Role::Read, get(replays::list))),
+        )
+        .route("/api/v1/replays/{id}", may(Role::Read, get(replays::show)))
+        .route("/api/v1/compliance", may(Role::Read, get(compliance::show)))
+        .route(
+            "/api/v1/suppressions",
+            may(Role::Read, get(suppressions::list))
+                .merge(may(Role::Write, post(suppressions::add))),
+        )
+        .route(
+            "/api/v1/suppressions/export",
+            may(Role::Read, get(export::export)),
+        )
+        .route(
+            "/api/v1/suppressions/import",
+            may(Role::Write, post(import::import)),
+        )
+        .route(
+            "/api/v1/suppressions/{id}",
+            may(Role::Read, get(suppressions::show))
+                .merge(may(Role::Write, delete(suppressions::lift))),
         )
         .route(
             "/api/v1/submissions",
@@ -158,7 +201,13 @@ pub fn run(
     if config.api.keys.is_empty() {
         warn!("no api.keys are configured: every request is answered 401");
     }
-    let app = Arc::new(App::new(config, ledger, queue));
+    let (trail, acts) = Trail::new();
+    lifecycle.spawn(
+        "audit",
+        trail::write(acts, ledger.clone(), lifecycle.clone()),
+    );
+    let app = Arc::new(App::new(config, ledger, queue, trail));
+    lifecycle.spawn("replay", replays::run(Arc::clone(&app), lifecycle.clone()));
     lifecycle.spawn(
         "api",
         http::serve(listener, router(app), Limits::default(), lifecycle.clone()),

@@ -9,7 +9,7 @@ use axum::{
 };
 use common::{
     clock,
-    contact::{Contact, Invalid},
+    contact::Contact,
     event::{Draft, Kind, Lane, Origin, derived_id, rfc3339},
     ledger::{Act, Consent, Standing, Submission, Suppression},
     queue::Priority,
@@ -24,7 +24,7 @@ use crate::{
     App,
     auth::Caller,
     body,
-    changes::{apply, successor},
+    changes::{apply, object, successor},
     error::{Error, Result, asked},
     query::{Id, Query},
 };
@@ -41,7 +41,7 @@ const LONGEST_NAME: usize = 64;
 /// What a form sends.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Form {
+pub(crate) struct Filled {
     /// Chosen by the client, so that a repeat is known; else one is made.
     id: Option<Uuid>,
     form: Option<String>,
@@ -73,7 +73,7 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
     headers: HeaderMap,
-    body::Json(form): body::Json<Form>,
+    body::Json(filled): body::Json<Filled>,
 ) -> Result<(StatusCode, Json<Submission>)> {
     let key = match headers.get("idempotency-key") {
         None => None,
@@ -81,14 +81,14 @@ pub(crate) async fn create(
             Error::parameter("Idempotency-Key", "holds characters that are not ASCII")
         })?),
     };
-    let submission = read(form, key.map(|key| (actor.as_str(), key)))?;
+    let submission = read(filled, key.map(|key| (actor.as_str(), key)))?;
     let act = Act {
         actor: actor.clone(),
         action: "submission.create",
         subject: Some(submission.id.to_string()),
-        details: of(json!({ "consents": submission.consents })),
+        details: object(json!({ "consents": submission.consents })),
         contact: submission.contacts().into_iter().next(),
-        personal: of(json!({ "email": submission.email, "phone": submission.phone })),
+        personal: object(json!({ "email": submission.email, "phone": submission.phone })),
     };
     asked(app.ledger.audit(&[act])).await?;
     let new = asked(app.ledger.submit(&submission)).await?;
@@ -158,9 +158,15 @@ pub(crate) async fn list(
 }
 
 /// Reads a form; `repeat` is who sent it and the key by which a repeat is known.
-fn read(form: Form, repeat: Option<(&str, &str)>) -> Result<Submission> {
-    let email = contact("email", form.email, Contact::email)?;
-    let phone = contact("phone", form.phone, Contact::phone)?;
+fn read(filled: Filled, repeat: Option<(&str, &str)>) -> Result<Submission> {
+    let email = filled
+        .email
+        .map(|raw| body::contact("email", &raw, Contact::email))
+        .transpose()?;
+    let phone = filled
+        .phone
+        .map(|raw| body::contact("phone", &raw, Contact::phone))
+        .transpose()?;
     if email.is_none() && phone.is_none() {
         return Err(Error::field(
             "email",
@@ -168,33 +174,24 @@ fn read(form: Form, repeat: Option<(&str, &str)>) -> Result<Submission> {
         ));
     }
     let now = clock::now();
-    let id = match (form.id, repeat) {
+    let id = match (filled.id, repeat) {
         (Some(id), _) => id,
         (None, Some((actor, key))) => derived_id("submission", actor, [key]),
         (None, None) => Uuid::now_v7(),
     };
-    let times = (submitted_at(form.submitted_at.as_deref(), now)?, now);
-    let consents = consents(form.consents)?;
-    let metadata = Value::Object(form.metadata);
+    let times = (submitted_at(filled.submitted_at.as_deref(), now)?, now);
+    let consents = consents(filled.consents)?;
+    let metadata = Value::Object(filled.metadata);
     if metadata.to_string().contains("\\u0000") {
         return Err(Error::field("metadata", "holds a NUL character"));
     }
     let mut submission = Submission::new(id, (email.as_ref(), phone.as_ref()), times, consents);
-    submission.form = form.form.map(|form| body::text("form", form)).transpose()?;
-    submission.metadata = of(metadata);
+    submission.form = filled
+        .form
+        .map(|form| body::text("form", form))
+        .transpose()?;
+    submission.metadata = object(metadata);
     Ok(submission)
-}
-
-fn contact(
-    name: &'static str,
-    given: Option<String>,
-    read: impl Fn(&str) -> std::result::Result<Contact, Invalid>,
-) -> Result<Option<Contact>> {
-    let Some(raw) = given else { return Ok(None) };
-    let raw = body::text(name, raw)?;
-    read(&raw)
-        .map(Some)
-        .map_err(|why| Error::Contact { name, why })
 }
 
 fn submitted_at(stated: Option<&str>, now: Timestamp) -> Result<Timestamp> {
@@ -295,11 +292,4 @@ async fn renewals(app: &App, submission: &Submission) -> Result<Vec<Draft>> {
     // One event clears both lanes of its scope.
     drafts.dedup_by(|one, other| one.contact == other.contact && one.scope == other.scope);
     Ok(drafts)
-}
-
-fn of(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
 }

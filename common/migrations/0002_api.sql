@@ -6,6 +6,15 @@ ALTER TABLE events ADD COLUMN register_lane TEXT;
 -- What is asked of the deadlines: opt-outs by receipt.
 CREATE INDEX events_opt_outs ON events (received_at, id) WHERE effect = 'suppress';
 
+-- When it was delivered first: a replay begins a delivery again, and what held once has held in time all the same.
+ALTER TABLE deliveries ADD COLUMN first_delivered_at BIGINT;
+UPDATE deliveries SET first_delivered_at = delivered_at WHERE delivered_at IS NOT NULL;
+-- For lists and replays by target and by state. Partial, so that they cost little on the usual way from pending to
+-- delivered, where every row is written three times: the first is entered once, at the end; the second not at all. An index
+-- over all rows by target was measured at a fifth of the cost of writing deliveries.
+CREATE INDEX deliveries_delivered ON deliveries (target, created_at, id) WHERE state = 'delivered';
+CREATE INDEX deliveries_in_trouble ON deliveries (state, created_at, id) WHERE state <> 'delivered' AND state <> 'pending';
+
 -- The name of a register, by which a person lifts it. It stays as long as the row does.
 ALTER TABLE registers ADD COLUMN id TEXT;
 UPDATE registers SET id = {uuid};
@@ -94,19 +103,25 @@ CREATE TABLE replays (
     since       BIGINT NOT NULL,
     until       BIGINT NOT NULL,
     dry_run     BIGINT NOT NULL,
+    -- the targets that it is for, a JSON array: those that were enabled when it was asked for
+    targets     TEXT   NOT NULL,
     -- running, done or failed
     state       TEXT   NOT NULL,
     matched     BIGINT NOT NULL,
     sent        BIGINT NOT NULL,
     -- the last delivery that was dealt with
-    cursor_at   BIGINT,
-    cursor_id   TEXT,
+    cursor_at   BIGINT NOT NULL,
+    cursor_id   TEXT   NOT NULL,
+    -- where the batch began that is perhaps not published yet; null if all is
+    batch_at    BIGINT,
+    batch_id    TEXT,
     error       TEXT,
     created_at  BIGINT NOT NULL,
     finished_at BIGINT,
     lease_owner TEXT,
     lease_until BIGINT
 );
+CREATE INDEX replays_by_creation ON replays (created_at, id);
 CREATE INDEX replays_running ON replays (created_at) WHERE state = 'running';
 
 -- Keys that were made by a command: only their hash is kept.

@@ -2,6 +2,7 @@
 //! stores behind their ports (queue, claims, ledger), the providers, and what every process needs to start, to be
 //! watched and to stop.
 
+pub mod calendar;
 pub mod claims;
 pub mod clock;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod lifecycle;
 mod names;
 pub mod ops;
 pub mod outbound;
+pub mod patience;
 pub mod providers;
 pub mod queue;
 pub mod request;

@@ -24,6 +24,9 @@ pub(crate) async fn webhook(
     let Some(door) = name.ok().and_then(|Path(name)| app.doors.get(&name)) else {
         return Refusal::Unknown.answer(None);
     };
+    if let Some(path) = door.source.provider.asks_at() {
+        return Refusal::Question(path).answer(Some(door));
+    }
     match *request.method() {
         // Providers probe before they save a URL, Mandrill even before it shows its key.
         Method::GET | Method::HEAD => StatusCode::OK.into_response(),

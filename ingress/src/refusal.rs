@@ -23,6 +23,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub(crate) enum Refusal {
     #[error("there is nothing at this path; webhooks go to /webhooks/ and the name of a source")]
     Unknown,
+    #[error("this source asks a question, which the api answers at {0}")]
+    Question(&'static str),
     #[error("webhooks are sent by POST")]
     Method,
     #[error("this source is disabled")]
@@ -46,6 +48,7 @@ impl Refusal {
     fn reason(self) -> &'static str {
         match self {
             Self::Unknown => "unknown_source",
+            Self::Question(_) => "question",
             Self::Method => "method",
             Self::Disabled => "disabled",
             Self::Busy => "busy",
@@ -59,7 +62,7 @@ impl Refusal {
 
     fn status(self, refusals: Refusals) -> StatusCode {
         let code = match self {
-            Self::Unknown => 404,
+            Self::Unknown | Self::Question(_) => 404,
             Self::Method => 405,
             Self::TooLarge => 413,
             Self::Disabled => refusals.disabled,
@@ -90,7 +93,8 @@ impl Refusal {
             Self::Unknown | Self::Busy | Self::NotStored => {
                 debug!(source, provider, reason, "webhook refused");
             }
-            Self::Method
+            Self::Question(_)
+            | Self::Method
             | Self::Disabled
             | Self::Unauthorized
             | Self::TooLarge
@@ -134,6 +138,7 @@ impl Refusal {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Self::Unknown
+            | Self::Question(_)
             | Self::Disabled
             | Self::Busy
             | Self::Unauthorized

@@ -2,10 +2,12 @@
 
 mod check;
 mod client;
+mod compliance;
 mod config;
 mod demo;
 mod healthcheck;
 mod migrate;
+mod replay;
 mod send;
 mod serve;
 
@@ -37,6 +39,10 @@ enum Command {
     Send(send::Options),
     /// Ask whether a contact is unsubscribed
     Check(check::Options),
+    /// Send deliveries to targets again, by time, target, state or kind of event
+    Replay(replay::Options),
+    /// Say how long opt-outs took to hold everywhere, and which of them were late
+    Compliance(compliance::Options),
     /// Apply what migrations the ledger is missing
     Migrate,
     /// Ask a running process whether it is ready; for container health checks
@@ -52,6 +58,10 @@ fn main() -> ExitCode {
         Command::Config(command) => config::run(path, command),
         Command::Send(options) => client::run(path, |loaded| send::send(loaded, options)),
         Command::Check(options) => client::run(path, |loaded| check::check(loaded, options)),
+        Command::Replay(options) => client::run(path, |loaded| replay::replay(loaded, options)),
+        Command::Compliance(options) => {
+            client::run(path, |loaded| compliance::report(loaded, options))
+        }
         Command::Migrate => client::run(path, migrate::migrate),
         Command::Healthcheck(options) => {
             client::run(path, |loaded| healthcheck::ask(loaded, options))

@@ -5,6 +5,7 @@ mod bad_input;
 mod faults;
 mod operations;
 mod pipeline;
+mod replay;
 
 use tests::{Kind, Receiver};
 

@@ -8,6 +8,7 @@ use common::{
     endpoint, fault,
     ledger::{Finished, Leave},
     lifecycle::Lifecycle,
+    patience::until_done,
     queue::{Feed, Message},
 };
 use futures_util::FutureExt;
@@ -20,7 +21,6 @@ use crate::{
     App, Outlet,
     breaker::Level,
     overtaken,
-    patience::until_done,
     recorder::{Next, Verdict},
     stage::Item,
 };
@@ -166,7 +166,9 @@ impl Context {
         judge(outlet, &answers);
         let took = begun.elapsed();
         for (in_hand, answer) in call.deliveries.into_iter().zip(answers) {
-            self.tell(verdict(&self.app, outlet, in_hand, answer, started_at, took));
+            self.tell(verdict(
+                &self.app, outlet, in_hand, answer, started_at, took,
+            ));
         }
     }
 

@@ -20,7 +20,6 @@ mod endpoints;
 mod feeds;
 mod outlet;
 mod overtaken;
-mod patience;
 mod poison;
 mod recorder;
 mod route;
@@ -38,6 +37,7 @@ use common::{
     event::Kind,
     ledger::Ledger,
     lifecycle::Lifecycle,
+    patience::until_done,
     queue::{Feed, Priority, Queue, QueueName},
     schedule::Schedule,
 };
@@ -53,7 +53,6 @@ use crate::{
     attempt::Context,
     endpoints::{Endpoints, Known},
     feeds::Feeds,
-    patience::until_done,
     stage::Item,
 };
 

@@ -9,12 +9,13 @@ use common::{
     delivery::Delivery,
     endpoint, envelope,
     lifecycle::Lifecycle,
+    patience::until_done,
     queue::{DELIVERY_LIMIT, QueueName},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{error, warn};
 
-use crate::{App, attempt::again, patience::until_done, route, stage::Item};
+use crate::{App, attempt::again, route, stage::Item};
 
 /// Shows what is parked, until the stage that feeds it ends.
 pub(crate) async fn run(

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use common::{fault, ledger, ledger::Finished, lifecycle::Lifecycle};
+use common::{fault, ledger, ledger::Finished, lifecycle::Lifecycle, patience::until_done};
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::error;
 
-use crate::{App, attempt::again, endpoints::health, patience::until_done, stage::Item};
+use crate::{App, attempt::again, endpoints::health, stage::Item};
 
 /// Outcomes that are written together.
 const BATCH: usize = 256;

@@ -23,6 +23,7 @@ use common::{
     fault,
     ledger::{self, Entry, Recorded, Unreadable},
     lifecycle::Lifecycle,
+    patience::until_done,
     queue::{Feed, Message, Priority, QueueName},
 };
 use metrics::{counter, histogram};
@@ -33,7 +34,6 @@ use crate::{
     App,
     batches::batches,
     endpoints::Known,
-    patience::until_done,
     stage::{Item, SUSPECT},
 };
 

@@ -27,7 +27,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use crate::patience::until_done;
+use common::patience::until_done;
 
 /// A message that was handed out this often may be one that kills its worker.
 pub(crate) const SUSPECT: u32 = 3;

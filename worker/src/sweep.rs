@@ -9,13 +9,14 @@ use std::{sync::Arc, time::Duration};
 use common::{
     clock, endpoint,
     lifecycle::Lifecycle,
+    patience::until_done,
     queue::{self, Depth, Feed, QueueName},
 };
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use tracing::info;
 
-use crate::{App, Outlet, attempt::again, breaker::Level, patience::until_done};
+use crate::{App, Outlet, attempt::again, breaker::Level};
 
 /// Due for so long with nobody at it, in an empty queue: its message is lost.
 const LOST_AFTER: Duration = Duration::from_mins(10);
@@ -24,6 +25,9 @@ const BATCH: i64 = 500;
 
 /// How often the gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
+
+/// How many of these beats it is from one look at the deadlines to the next: they are days away, and it reads more.
+const DEADLINES_EVERY: u64 = 12;
 
 /// Sweeps at start and then every so often.
 pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
@@ -107,7 +111,10 @@ async fn move_on(app: &App, outlet: &Outlet, before: Timestamp) -> anyhow::Resul
 /// Keeps the gauges: queues, breakers, what waits for a person. A store that is away leaves them as they were.
 pub(crate) async fn gauges(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let read_again_and_again = async {
-        loop {
+        for beat in 0_u64.. {
+            if beat.is_multiple_of(DEADLINES_EVERY) {
+                deadlines(&app).await;
+            }
             queues(&app).await;
             waiting_for_a_person(&app).await;
             breakers(&app);
@@ -172,4 +179,22 @@ async fn waiting_for_a_person(app: &App) {
     }
     let count = of(&|target| endpoint::id_of(target).is_some());
     gauge!("optout_deliveries_dead", "target" => endpoint::ALL).set(count);
+}
+
+/// Opt-outs that some target has not been told of, for an alert well before the deadlines of 48 hours and ten business
+/// days.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float, exact to 2^53 opt-outs"
+)]
+async fn deadlines(app: &App) {
+    let Ok(undelivered) = app.ledger.undelivered(clock::now()).await else {
+        return;
+    };
+    for (age, count) in [
+        ("24h", undelivered.over_24_hours),
+        ("48h", undelivered.over_48_hours),
+    ] {
+        gauge!("optout_opt_outs_undelivered", "older_than" => age).set(count as f64);
+    }
 }

@@ -128,13 +128,9 @@ async fn a_missing_or_unknown_key_is_401_and_says_how_to_send_one() {
 #[tokio::test]
 async fn without_configured_keys_nobody_gets_in() {
     on_each(async |door| {
-        let app = App {
-            ledger: door.ledger.clone(),
-            queue: Arc::<Recorder>::clone(&door.queue),
-            keys: vec![],
-            sources: BTreeSet::new(),
-            targets: BTreeMap::new(),
-        };
+        let queue = Arc::<Recorder>::clone(&door.queue);
+        let config = Loaded::from_text("", BTreeMap::new()).unwrap().config;
+        let app = App::new(&config, door.ledger.clone(), queue, Trail::new().0);
         let router = router(Arc::new(app));
         for key in ["", "admin-key-0123"] {
             let request = Request::builder()

@@ -218,7 +218,7 @@ async fn no_other_consent_is_affected() {
 async fn brevos_own_webhooks_are_understood_and_only_an_unsubscribe_unsubscribes() {
     on_each(async |door| {
         for event in ["delivered", "opened", "click", "hard_bounce", "spam", ""] {
-            let body = json!({ "event": event, "email": "user@example.com", "id": 26224, "ts_event": 1604933654 });
+            let body = json!({ "event": event, "email": "user@example.com", "id": 26224, "ts_event": 1_604_933_654_i64 });
             succeeds(door, body.to_string()).await;
         }
         succeeds(door, r#"{"event":"opened"}"#).await;

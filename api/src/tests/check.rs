@@ -145,3 +145,95 @@ async fn what_cannot_be_answered_never_reads_as_subscribed() {
     })
     .await;
 }
+
+async fn all(door: &Door, body: Value) -> Answer {
+    let headers = [("x-api-key", "check-key-0123")];
+    let body = Body::from(body.to_string());
+    door.send_body("POST", "/api/v1/check", &headers, body)
+        .await
+}
+
+#[tokio::test]
+async fn many_contacts_are_answered_in_their_order_and_what_cannot_be_read_is_not_to_be_sent_to() {
+    on_each(async |door| {
+        door.record(fact(Kind::Unsubscribed), &[]).await;
+        let scoped = Fact {
+            contact: Contact::phone("+15551234567").ok(),
+            scope: Some("news"),
+            ..fact(Kind::Unsubscribed)
+        };
+        door.record(scoped, &[]).await;
+        let contacts = [
+            "JANE@example.com",
+            "john@example.com",
+            "+1 555 123 4567",
+            "nobody",
+            "jane@example.com",
+        ];
+        for (scope, expected) in [
+            (serde_json::json!(null), [true, false, true, true, true]),
+            (serde_json::json!("other"), [true, false, false, true, true]),
+            (serde_json::json!("news"), [true, false, true, true, true]),
+        ] {
+            let answer = all(
+                door,
+                serde_json::json!({ "contacts": contacts, "scope": scope }),
+            )
+            .await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let items = answer.body["items"].as_array().unwrap();
+            for ((item, contact), unsubscribed) in items.iter().zip(contacts).zip(expected) {
+                assert_eq!(
+                    (&item["contact"], &item["unsubscribed"]),
+                    (&contact.into(), &unsubscribed.into())
+                );
+                assert_eq!(item["error"].is_string(), contact == "nobody");
+            }
+            assert_eq!(items.len(), contacts.len());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ten_thousand_contacts_are_the_most_and_no_error_reads_as_subscribed() {
+    on_each(async |door| {
+        let contacts = |count| {
+            (0..count)
+                .map(|number| format!("user{number}@example.com"))
+                .collect::<Vec<_>>()
+        };
+        let answer = all(door, serde_json::json!({ "contacts": contacts(10_000) })).await;
+        assert_eq!(answer.body["items"].as_array().unwrap().len(), 10_000);
+        let empty: [&str; 0] = [];
+        assert_eq!(
+            all(door, serde_json::json!({ "contacts": empty }))
+                .await
+                .status,
+            200
+        );
+        for (body, status) in [
+            (serde_json::json!({ "contacts": contacts(10_001) }), 422),
+            (serde_json::json!({ "contacts": [7] }), 422),
+            (serde_json::json!({ "contact": ["a@b.example"] }), 422),
+            (serde_json::json!({}), 422),
+            (serde_json::json!({ "contacts": [], "scope": "" }), 422),
+            (serde_json::json!(null), 422),
+        ] {
+            let answer = all(door, body).await;
+            assert_eq!(
+                (answer.status.as_u16(), &answer.body["unsubscribed"]),
+                (status, &true.into())
+            );
+        }
+        let headers = [("x-api-key", "check-key-0123")];
+        let answer = door
+            .send_body("POST", "/api/v1/check", &headers, Body::from("{"))
+            .await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["unsubscribed"]),
+            (400, &true.into())
+        );
+    })
+    .await;
+}

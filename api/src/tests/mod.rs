@@ -4,17 +4,22 @@
 mod auth;
 mod brevo;
 mod check;
+mod compliance;
 mod deliveries;
 mod errors;
 mod events;
+mod import;
 mod quarantine;
+mod replays;
 mod submissions;
+mod suppressions;
+mod talkable;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,7 +32,7 @@ use axum::{
 };
 use common::{
     clock,
-    config::{ApiKey, Role},
+    config::{ApiKey, Loaded, Role},
     contact::Contact,
     delivery::{Attempt, Delivery, State},
     envelope::Envelope,
@@ -43,7 +48,11 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::{App, router};
+use crate::{
+    App, router,
+    talkable::Desk,
+    trail::{self, Trail},
+};
 
 const WEEK: &[Kind] = &[
     Kind::Unsubscribed,
@@ -59,6 +68,7 @@ const WEEK: &[Kind] = &[
 /// target `slack`, and the target `off`, which is disabled.
 struct Door {
     store: &'static str,
+    app: Arc<App>,
     router: Router,
     ledger: Ledger,
     queue: Arc<Recorder>,
@@ -71,6 +81,8 @@ struct Recorder {
     published: Mutex<Vec<Message>>,
     refuses: AtomicBool,
     hangs: AtomicBool,
+    /// How much waits in every queue.
+    waiting: AtomicU64,
 }
 
 /// What the router answered.
@@ -131,10 +143,21 @@ impl Door {
             keys: Role::ALL.iter().map(key).collect(),
             sources: BTreeSet::from(["shop".to_owned(), "news".to_owned(), "api".to_owned()]),
             targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
+            talkable: Desk {
+                sources: vec![],
+                settings: Loaded::from_text("", BTreeMap::new())
+                    .unwrap()
+                    .config
+                    .api
+                    .talkable,
+            },
+            trail: Trail::new().0,
         };
+        let app = Arc::new(app);
         Self {
             store,
-            router: router(Arc::new(app)),
+            router: router(Arc::clone(&app)),
+            app,
             ledger,
             queue,
             _folder: folder,
@@ -409,7 +432,10 @@ impl Queue for Recorder {
     }
 
     async fn depth(&self, _: &QueueName) -> queue::Result<Depth> {
-        Ok(Depth::default())
+        Ok(Depth {
+            ready: self.waiting.load(Ordering::SeqCst),
+            oldest: None,
+        })
     }
 
     async fn ping(&self) -> queue::Result<()> {

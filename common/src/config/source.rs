@@ -116,8 +116,21 @@ impl Source {
 impl Credential {
     fn read(mut section: Section, provider: Option<&'static dyn Provider>) -> Option<Self> {
         let kind: Option<AuthKind> = section.required("kind");
-        let credential = match kind? {
+        let kind = kind?;
+        let asks = provider.is_some_and(|provider| provider.asks_at().is_some());
+        if asks && !matches!(kind, AuthKind::None | AuthKind::Signature) {
+            section.mistake(
+                "kind",
+                format!("is \"{kind}\", but this provider proves itself by its key and site: \"signature\" is needed"),
+            );
+        }
+        let credential = match kind {
             AuthKind::None => None,
+            AuthKind::Signature if asks => Some(Self::Signature(Keys {
+                secrets: section.secrets("key"),
+                site: section.required("site"),
+                ..Keys::default()
+            })),
             AuthKind::Bearer => Some(Self::Bearer {
                 tokens: section.secrets("token"),
             }),
@@ -169,6 +182,7 @@ fn read_keys(section: &mut Section) -> Keys {
         } else {
             vec![]
         },
+        site: None,
         url: section.optional("url"),
     }
 }

@@ -40,7 +40,34 @@ pub struct DeliveryFilter {
     pub to: Option<Timestamp>,
 }
 
-const COLUMNS: &str = "deliveries.id, event_id, target, deliveries.kind, state, attempts_ever, next_attempt_at, last_status, last_error, created_at, delivered_at";
+const COLUMNS: &str = "id, event_id, target, kind, state, attempts_ever, next_attempt_at, last_status, last_error, created_at, delivered_at";
+
+/// What no index over the finished ones has.
+const UNFINISHED: &str = "state <> 'delivered'";
+
+/// The condition on a state, worded as the partial index that serves it: SQLite uses one only where a query says just that.
+/// Pending ones have none of their own, which every delivery would enter and leave: they are the newest, so a list walks
+/// from there.
+pub(super) fn in_state(state: State) -> String {
+    match state {
+        State::Delivered => "state = 'delivered'".to_owned(),
+        State::Pending => format!("{UNFINISHED} AND state = 'pending'"),
+        State::Retrying | State::Parked | State::Dead => {
+            format!("{UNFINISHED} AND state <> 'pending' AND state = '{state}'")
+        }
+    }
+}
+
+/// Selects deliveries in one of `states`, each by an index of its own.
+pub(super) fn union(columns: &str, states: &[String], condition: &str, order: &str) -> String {
+    let arms: Vec<_> = states
+        .iter()
+        .map(|state| {
+            format!("SELECT * FROM (SELECT {columns} FROM deliveries WHERE {state} AND {condition} {order}) AS arm")
+        })
+        .collect();
+    arms.join(" UNION ALL ")
+}
 
 /// The columns that [`attempt`] reads, in this order.
 const ATTEMPT_COLUMNS: &str = "number, started_at, duration_ms, outcome, status, error, answer";
@@ -54,18 +81,33 @@ impl Ledger {
         cursor: Option<&str>,
     ) -> Result<Page<DeliveryRow>> {
         let after = Cursor::read(cursor, filter.to)?;
+        let states = match (&filter.target, filter.state) {
+            (_, Some(state)) => vec![in_state(state)],
+            (Some(_), None) => vec![in_state(State::Delivered), UNFINISHED.to_owned()],
+            (None, None) => vec!["TRUE".to_owned()],
+        };
+        // Written out where it is asked for, so that the index is used that fits.
+        let given = |is: bool, column: &str, parameter: &str| {
+            if is {
+                format!("{column} = {parameter}")
+            } else {
+                format!("{parameter} IS NULL")
+            }
+        };
+        let condition = format!(
+            "{} AND {} AND {} AND created_at >= $4 AND (created_at, id) < ($5, $6)",
+            given(filter.target.is_some(), "target", "$1"),
+            given(filter.kind.is_some(), "kind", "$2"),
+            given(filter.event.is_some(), "event_id", "$3"),
+        );
+        let order = "ORDER BY created_at DESC, id DESC LIMIT $7";
         let text = format!(
-            "SELECT {COLUMNS} FROM deliveries
-            WHERE ($1 IS NULL OR target = $1) AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR kind = $3) {}
-                AND created_at >= $5 AND (created_at, id) < ($6, $7)
-            ORDER BY created_at DESC, id DESC LIMIT $8",
-            // Written out where it is asked for, so that the index on the event is used.
-            if filter.event.is_some() { "AND event_id = $4" } else { "AND $4 IS NULL" }
+            "SELECT {COLUMNS} FROM ({}) AS deliveries {order}",
+            union(COLUMNS, &states, &condition, order)
         );
         let query = self.query(&text);
         let query = query
             .bind(filter.target.clone())
-            .bind(filter.state.map(|state| state.to_string()))
             .bind(filter.kind.map(|kind| kind.to_string()))
             .bind(filter.event.map(|event| event.to_string()))
             .bind(filter.from.map_or(i64::MIN, micros))

@@ -146,6 +146,7 @@ impl Ledger {
                 last_status = CAST(rows.value->>'status' AS BIGINT), last_error = rows.value->>'error',
                 moved_at = CAST(rows.value->>'now' AS BIGINT),
                 delivered_at = CAST(rows.value->>'delivered_at' AS BIGINT),
+                first_delivered_at = COALESCE(first_delivered_at, CAST(rows.value->>'delivered_at' AS BIGINT)),
                 state = CASE WHEN {decides} THEN rows.value->>'state' ELSE state END,
                 attempts = CASE WHEN {decides} THEN attempts + 1 ELSE attempts END,
                 next_attempt_at = CASE WHEN {decides} THEN CAST(rows.value->>'next_attempt_at' AS BIGINT)

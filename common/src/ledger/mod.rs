@@ -8,6 +8,7 @@
 
 mod aside;
 mod audit;
+mod compliance;
 mod deliveries;
 mod endpoints;
 mod events;
@@ -18,6 +19,7 @@ mod quarantine;
 mod record;
 mod redrive;
 mod registers;
+mod replays;
 mod submissions;
 mod suppressions;
 
@@ -36,6 +38,7 @@ use sqlx::{
 };
 
 pub use audit::{Act, Audited, Broken, Verified};
+pub use compliance::{Compliance, Late, Overdue, Percentiles, TargetTimes, Undelivered};
 pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use events::{EventFilter, StoredEnvelope};
 pub use failing::{Failing, Fared};
@@ -43,8 +46,9 @@ pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
 pub use record::{Entry, Recorded, Unreadable};
+pub use replays::{Job, Progress, Replay, ReplayFilter};
 pub use submissions::{Consent, Submission};
-pub use suppressions::{Standing, Suppression};
+pub use suppressions::{Standing, Suppression, SuppressionFilter};
 
 /// Applied in order, each once, under a lock.
 const MIGRATIONS: &[&str] = &[

@@ -8,6 +8,9 @@ use uuid::Uuid;
 use super::{Ledger, Result, micros, rows};
 use crate::{clock, delivery::Delivery};
 
+/// What a delivery is set to that begins again at `$2`.
+pub(super) const RESTART: &str = "state = 'pending', attempts = 0, next_attempt_at = NULL, delivered_at = NULL, lease_owner = NULL, moved_at = $2";
+
 impl Ledger {
     /// Puts a delivery back to the start of its schedule, and returns it for publishing. None if there is none.
     ///
@@ -15,11 +18,7 @@ impl Ledger {
     /// Before the publish, so that the worker that gets it finds it pending; if the publish then fails, the sweep
     /// finds it.
     pub async fn restart(&self, delivery: Uuid) -> Result<Option<Delivery>> {
-        let text = "
-            UPDATE deliveries SET state = 'pending', attempts = 0, next_attempt_at = NULL, delivered_at = NULL,
-                lease_owner = NULL, moved_at = $2
-            WHERE id = $1";
-        self.query(text)
+        self.query(&format!("UPDATE deliveries SET {RESTART} WHERE id = $1"))
             .bind(delivery.to_string())
             .bind(micros(clock::now()))
             .execute(&self.pool)
@@ -86,7 +85,8 @@ impl Ledger {
     }
 }
 
-fn delivery_of(row: &AnyRow) -> Result<Delivery> {
+/// Reads the delivery out of a row with the event's columns and the target.
+pub(super) fn delivery_of(row: &AnyRow) -> Result<Delivery> {
     let event = super::events::event_of(row)?;
     let target: String = row.try_get("target")?;
     Ok(Delivery::new(event, &target))

@@ -107,11 +107,10 @@ impl Ledger {
     /// was late, and in whichever order the two come the result is the same.
     pub async fn submit(&self, submission: &Submission) -> Result<bool> {
         let mut transaction = self.begin().await?;
-        let text = format!(
-            "INSERT INTO submissions (id, form, email, phone, email_raw, phone_raw, submitted_at, received_at, metadata)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING"
-        );
-        let query = self.query(&text).bind(submission.id.to_string());
+        let text = "
+            INSERT INTO submissions (id, form, email, phone, email_raw, phone_raw, submitted_at, received_at, metadata)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING";
+        let query = self.query(text).bind(submission.id.to_string());
         let query = query
             .bind(submission.form.clone())
             .bind(submission.email.clone())

@@ -1,12 +1,14 @@
 //! The suppression list: the registers as people see them, and which of them say "do not send".
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Row, any::AnyRow};
 use uuid::Uuid;
 
-use super::{Ledger, Result, parsed, rows, timestamp};
+use super::{Ledger, Page, Result, micros, page::Cursor, parsed, rows, timestamp};
 use crate::{
     contact::{Channel, Contact},
     event::{Kind, Lane, Origin},
@@ -37,6 +39,21 @@ pub struct Suppression {
     pub origin: Origin,
 }
 
+/// Which suppressions are listed; what is None does not filter.
+#[derive(Debug, Clone, Default)]
+pub struct SuppressionFilter {
+    pub contact: Option<Contact>,
+    pub scope: Option<String>,
+    pub source: Option<String>,
+    pub lane: Option<Lane>,
+    pub kind: Option<Kind>,
+    pub reason: Option<String>,
+    pub origin: Option<Origin>,
+    pub state: Option<Standing>,
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
+}
+
 /// The columns that [`suppression`] reads.
 const COLUMNS: &str = "registers.id AS id, suppressed, registers.channel AS channel, registers.contact AS contact, scope, source, lane,
     occurred_at, event_id, kind, reason, origin";
@@ -61,18 +78,35 @@ impl Ledger {
         found.iter().map(suppression).collect()
     }
 
+    /// Which of these contacts [`Ledger::check`] would find suppressed, in their order, by one query.
+    pub async fn check_all(&self, contacts: &[Contact], scope: Option<&str>) -> Result<Vec<bool>> {
+        let text = "
+            SELECT DISTINCT registers.contact, registers.channel
+            FROM {rows} JOIN registers
+                ON registers.contact = rows.value->>'contact' AND registers.channel = rows.value->>'channel'
+            WHERE suppressed = 1 AND ($2 IS NULL OR scope = $2 OR scope = 'global')";
+        let query = self.query(text).bind(rows(&wanted(contacts)));
+        let found = query
+            .bind(scope.map(str::to_owned))
+            .fetch_all(&self.pool)
+            .await?;
+        let suppressed = found
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, parsed(&row.try_get::<String, _>(1)?)?)))
+            .collect::<Result<HashSet<(String, Channel)>>>()?;
+        let answer =
+            |contact: &Contact| suppressed.contains(&(contact.address.clone(), contact.channel));
+        Ok(contacts.iter().map(answer).collect())
+    }
+
     /// Every suppression of these contacts, standing or lifted: what a change to one of them replaces.
     pub async fn registers(&self, contacts: &[Contact]) -> Result<Vec<Suppression>> {
-        let wanted: Vec<_> = contacts
-            .iter()
-            .map(|contact| json!({ "contact": contact.address, "channel": contact.channel }))
-            .collect();
         let text = format!(
             "SELECT {COLUMNS} FROM {{rows}} JOIN registers
                 ON registers.contact = rows.value->>'contact' AND registers.channel = rows.value->>'channel'
             ORDER BY registers.contact, scope, source, lane"
         );
-        let found = self.query(&text).bind(rows(&wanted));
+        let found = self.query(&text).bind(rows(&wanted(contacts)));
         found
             .fetch_all(&self.pool)
             .await?
@@ -80,6 +114,76 @@ impl Ledger {
             .map(suppression)
             .collect()
     }
+}
+
+impl Ledger {
+    /// Lists suppressions, standing and lifted, newest first by when what they say happened.
+    pub async fn suppressions(
+        &self,
+        filter: &SuppressionFilter,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Page<Suppression>> {
+        let after = Cursor::read(cursor, filter.to)?;
+        let text = format!(
+            "SELECT {COLUMNS} FROM registers
+            WHERE {} AND ($3 IS NULL OR scope = $3) AND ($4 IS NULL OR source = $4) AND ($5 IS NULL OR lane = $5)
+                AND ($6 IS NULL OR kind = $6) AND ($7 IS NULL OR reason = $7) AND ($8 IS NULL OR origin = $8)
+                AND ($9 IS NULL OR suppressed = $9) AND occurred_at >= $10 AND (occurred_at, id) < ($11, $12)
+            ORDER BY occurred_at DESC, id DESC LIMIT $13",
+            // Written out where it is asked for, so that the index on the contact is used.
+            if filter.contact.is_some() {
+                "contact = $1 AND channel = $2"
+            } else {
+                "$1 IS NULL AND $2 IS NULL"
+            }
+        );
+        let contact = filter.contact.as_ref();
+        let query = self
+            .query(&text)
+            .bind(contact.map(|contact| contact.address.clone()))
+            .bind(contact.map(|contact| contact.channel.to_string()))
+            .bind(filter.scope.clone())
+            .bind(filter.source.clone())
+            .bind(filter.lane.map(|lane| lane.to_string()))
+            .bind(filter.kind.map(|kind| kind.to_string()))
+            .bind(filter.reason.clone())
+            .bind(filter.origin.map(|origin| origin.to_string()))
+            .bind(
+                filter
+                    .state
+                    .map(|state| i64::from(state == Standing::Active)),
+            )
+            .bind(filter.from.map_or(i64::MIN, micros))
+            .bind(after.at)
+            .bind(after.id)
+            .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
+        let found = query.fetch_all(&self.pool).await?;
+        let found = found.iter().map(|row| {
+            let suppression = suppression(row)?;
+            let cursor = Cursor {
+                at: micros(suppression.occurred_at),
+                id: suppression.id.to_string(),
+            };
+            Ok((cursor, suppression))
+        });
+        Ok(Page::of(found.collect::<Result<_>>()?, limit))
+    }
+
+    /// One suppression, standing or lifted.
+    pub async fn suppression(&self, id: Uuid) -> Result<Option<Suppression>> {
+        let text = format!("SELECT {COLUMNS} FROM registers WHERE id = $1");
+        let row = self.query(&text).bind(id.to_string());
+        let row = row.fetch_optional(&self.pool).await?;
+        row.as_ref().map(suppression).transpose()
+    }
+}
+
+fn wanted(contacts: &[Contact]) -> Vec<Value> {
+    contacts
+        .iter()
+        .map(|contact| json!({ "contact": contact.address, "channel": contact.channel }))
+        .collect()
 }
 
 fn suppression(row: &AnyRow) -> Result<Suppression> {

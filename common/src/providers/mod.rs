@@ -12,6 +12,7 @@ mod notifiedby;
 mod postmark;
 mod sample;
 mod sentinmail;
+pub mod talkable;
 
 #[cfg(test)]
 mod samples;
@@ -30,6 +31,7 @@ pub const ALL: &[&dyn Provider] = &[
     &notifiedby::NotifiedBy,
     &postmark::Postmark,
     &sentinmail::SentinMail,
+    &talkable::Talkable,
 ];
 
 /// The provider called `name`.
@@ -55,6 +57,11 @@ pub trait Provider: Debug + Send + Sync {
     /// Checks the provider's own signature over the raw bytes, in constant time. Called only where it [signs](Self::signs).
     fn verify(&self, _request: &Request<'_>, _keys: &Keys) -> Result<(), Rejected> {
         Err(Rejected)
+    }
+
+    /// Whether it asks questions, which the api answers at this path, where the others tell of events at the door.
+    fn asks_at(&self) -> Option<&'static str> {
+        None
     }
 
     /// A cheap look at the bytes: does this body only tell of deliveries, opens, clicks and other things that change
@@ -94,6 +101,8 @@ pub struct Keys {
     pub secrets: Vec<SecretString>,
     /// Public keys, all valid at once.
     pub public_keys: Vec<SecretString>,
+    /// The name of the account, where the provider states it beside the secret.
+    pub site: Option<String>,
     /// The URL as it is configured at the provider, where it is part of what is signed.
     pub url: Option<String>,
 }

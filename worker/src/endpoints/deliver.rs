@@ -4,7 +4,10 @@
 //! What is true if the process dies: what [`crate::deliver`] says. Between putting a delivery off, parking or burying it
 //! in the ledger and settling its message, the message is handed out again, and the ledger says the same of it again.
 
-use common::ledger::{self, Leave};
+use common::{
+    ledger::{self, Leave},
+    patience::until_done,
+};
 use tokio::sync::mpsc::unbounded_channel;
 use uuid::Uuid;
 
@@ -12,7 +15,6 @@ use super::desk::{Desks, Plan};
 use crate::{
     attempt::{Context, Fresh, read},
     feeds::Feeds,
-    patience::until_done,
 };
 
 /// Messages in hand per queue: as many calls as several hundred endpoints that hang have under way, and the lines.

@@ -2,11 +2,11 @@
 //! like any other, and its deliveries wait until a person enables it again.
 
 use common::{
-    clock, endpoint,
-    envelope,
+    clock, endpoint, envelope,
     event::{Draft, Identity, Kind},
     ledger::{self, Act, Failing, Fared},
     lifecycle::Lifecycle,
+    patience::until_done,
     queue::{Message, Priority, QueueName},
     request::Request,
 };
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 use url::Url;
 
-use crate::{App, patience::until_done, recorder::Verdict};
+use crate::{App, recorder::Verdict};
 
 /// Who disables an endpoint, and what it is called.
 const ACTOR: &str = "worker";
@@ -66,13 +66,20 @@ fn fared(verdict: &Verdict) -> Option<Fared> {
 /// event again at the next failure, and a duplicate.
 async fn disable(app: &App, failing: &Failing, lifecycle: &Lifecycle) -> Option<()> {
     let days = app.endpoints.disable_after();
-    let reason = format!("nothing but failures since {}, which is more than {days:?}", failing.since);
+    let reason = format!(
+        "nothing but failures since {}, which is more than {days:?}",
+        failing.since
+    );
     let (id, details) = (failing.endpoint, details(failing));
-    let mut draft = Draft::new(Kind::Other, DISABLED, Identity::Derived(vec![
-        DISABLED.to_owned(),
-        id.to_string(),
-        failing.since.to_string(),
-    ]));
+    let mut draft = Draft::new(
+        Kind::Other,
+        DISABLED,
+        Identity::Derived(vec![
+            DISABLED.to_owned(),
+            id.to_string(),
+            failing.since.to_string(),
+        ]),
+    );
     draft.metadata = details.clone();
     let request = Request {
         actor: ACTOR.to_owned(),
@@ -85,7 +92,10 @@ async fn disable(app: &App, failing: &Failing, lifecycle: &Lifecycle) -> Option<
         body: envelope::encode([&request.into_envelope()]),
         delay: std::time::Duration::ZERO,
     };
-    until_done(lifecycle, "publish", || app.queue.publish(vec![message.clone()])).await?;
+    until_done(lifecycle, "publish", || {
+        app.queue.publish(vec![message.clone()])
+    })
+    .await?;
     let act = Act {
         actor: ACTOR.to_owned(),
         action: "endpoint.disable",
@@ -94,7 +104,8 @@ async fn disable(app: &App, failing: &Failing, lifecycle: &Lifecycle) -> Option<
         ..Act::default()
     };
     let disabled = until_done(lifecycle, "disable", || {
-        app.ledger.disable_endpoint(id, failing.since, &reason, &act)
+        app.ledger
+            .disable_endpoint(id, failing.since, &reason, &act)
     });
     if disabled.await? {
         counter!("optout_endpoints_disabled_total").increment(1);

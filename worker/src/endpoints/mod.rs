@@ -176,6 +176,8 @@ impl Known {
 
     /// The enabled ones.
     pub(crate) fn enabled(&self) -> impl Iterator<Item = &Arc<Outlet>> {
-        self.endpoints.values().filter_map(|found| found.outlet.as_ref())
+        self.endpoints
+            .values()
+            .filter_map(|found| found.outlet.as_ref())
     }
 }

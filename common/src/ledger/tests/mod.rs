@@ -1,6 +1,7 @@
 //! The ledger's promises, on SQLite and on PostgreSQL alike.
 
 mod aside;
+mod compliance;
 mod endpoints;
 mod leases;
 mod listing;
@@ -8,6 +9,7 @@ mod quarantine;
 mod recording;
 mod redrive;
 mod registers;
+mod replays;
 
 use std::time::Duration;
 

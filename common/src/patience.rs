@@ -4,18 +4,19 @@
 use std::{fmt::Display, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use common::lifecycle::Lifecycle;
 use metrics::counter;
 use tracing::{info, warn};
+
+use crate::lifecycle::Lifecycle;
 
 /// A step that takes longer has lost its store without being told, as behind a firewall that drops packets. Longer than
 /// the largest batch takes; whatever is cut off may be done twice.
 const ANSWER: Duration = Duration::from_mins(2);
 
-/// Does `step` until it works. None if the worker is told to stop before it does.
+/// Does `step` until it works. None if the process is told to stop before it does.
 ///
 /// The first failure of a row is logged, and its end.
-pub(crate) async fn until_done<T, E, F>(
+pub async fn until_done<T, E, F>(
     lifecycle: &Lifecycle,
     what: &'static str,
     mut step: impl FnMut() -> F,

@@ -1,0 +1,293 @@
+//! The suppression list: seen, added to and lifted by hand. Nothing is deleted: a lift is an event like any other.
+
+use std::sync::Arc;
+
+use axum::{Json, body::Body, extract::State, http::StatusCode};
+use common::{
+    contact::Contact,
+    event::{Draft, GLOBAL, Kind, Lane, Origin, Register},
+    ledger::{Act, Page, Standing, Suppression, SuppressionFilter},
+    queue::Priority,
+    request::{Request, SOURCE},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    App,
+    auth::Caller,
+    body,
+    changes::{apply, moment, object, successor},
+    error::{Error, Result, asked},
+    query::{Id, Query},
+};
+
+/// What stands before the keys that took the place of erased addresses.
+const ERASED: &str = "erased:";
+
+/// A suppression by hand.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    email: Option<String>,
+    phone: Option<String>,
+    /// Either of the two.
+    contact: Option<String>,
+    /// Else `global`.
+    scope: Option<String>,
+    reason: Option<String>,
+    note: Option<String>,
+}
+
+/// Why a suppression is lifted.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Why {
+    reason: Option<String>,
+    note: Option<String>,
+}
+
+/// A lifted suppression, and what suppresses the contact all the same.
+#[derive(Debug, Serialize)]
+pub(crate) struct Lifted {
+    #[serde(flatten)]
+    suppression: Suppression,
+    still_suppressed_by: Vec<Suppression>,
+}
+
+/// Reads the filters that the list and the export take.
+pub(crate) fn filter(query: &mut Query) -> Result<SuppressionFilter> {
+    let contact = query.either_contact()?;
+    let span = query.span()?;
+    Ok(SuppressionFilter {
+        contact,
+        scope: query.text("scope")?,
+        source: query.text("source")?,
+        lane: query.named("lane")?,
+        kind: query.named("kind")?,
+        reason: query.text("reason")?,
+        origin: query.named("origin")?,
+        state: query.named("state")?,
+        from: span.from,
+        to: span.to,
+    })
+}
+
+/// `GET /api/v1/suppressions`: standing and lifted, newest first by when what they say happened, which `from` and `to`
+/// speak of, too.
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    mut query: Query,
+) -> Result<Json<Page<Suppression>>> {
+    let filter = filter(&mut query)?;
+    let paging = query.paging()?;
+    query.finish()?;
+    let page = app
+        .ledger
+        .suppressions(&filter, paging.limit, paging.cursor.as_deref());
+    Ok(Json(asked(page).await?))
+}
+
+/// `GET /api/v1/suppressions/{id}`
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    Id(id): Id,
+    query: Query,
+) -> Result<Json<Suppression>> {
+    query.finish()?;
+    find(&app, id).await.map(Json)
+}
+
+/// `POST /api/v1/suppressions`: suppresses by hand. 201 with the suppression, 200 if it stood already.
+pub(crate) async fn add(
+    State(app): State<Arc<App>>,
+    Caller(actor): Caller,
+    body::Json(wanted): body::Json<Wanted>,
+) -> Result<(StatusCode, Json<Suppression>)> {
+    let contact = whom(&wanted)?;
+    let text =
+        |name, given: &Option<String>| given.clone().map(|text| body::text(name, text)).transpose();
+    let scope = text("scope", &wanted.scope)?.unwrap_or_else(|| GLOBAL.to_owned());
+    let (reason, note) = (text("reason", &wanted.reason)?, text("note", &wanted.note)?);
+    let before = by_hand(&app, &contact, &scope).await?;
+    let stands = before
+        .as_ref()
+        .is_some_and(|before| before.state == Standing::Active);
+    let mut drafts = vec![];
+    if !stands {
+        let replaced = before.as_ref().map(|before| before.event_id);
+        let identity = successor("suppress", &contact, &scope, replaced);
+        let mut draft = Draft::new(Kind::Suppressed, "suppress", identity);
+        draft.contact = Some(contact.clone());
+        draft.scope = Some(scope.clone());
+        draft.occurred_at = Some(moment(before.map(|before| before.occurred_at)));
+        draft.reason.clone_from(&reason);
+        draft.origin = Origin::Admin;
+        draft.metadata = said(&actor, note.as_deref());
+        drafts.push(draft);
+    }
+    let act = Act {
+        actor: actor.clone(),
+        action: "suppression.add",
+        details: object(json!({ "scope": scope, "changes": drafts.len() })),
+        contact: Some(contact.clone()),
+        personal: object(json!({ "reason": reason, "note": note })),
+        ..Act::default()
+    };
+    let request = Request {
+        actor,
+        action: act.action.to_owned(),
+        request: json!(wanted),
+        drafts,
+    };
+    let applied = apply(&app, request, &[act], Priority::Urgent).await?;
+    let made = by_hand(&app, &contact, &scope).await?;
+    let made = made
+        .ok_or_else(|| Error::Conflict("another change came in between: ask again".to_owned()))?;
+    let status = if applied.new.contains(&true) {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, Json(made)))
+}
+
+/// `DELETE /api/v1/suppressions/{id}`: lifts it; the history stays. `reason` and `note` are parameters, or fields of a JSON
+/// body. A complaint needs `force=true` and a reason. What is lifted already is answered alike.
+pub(crate) async fn lift(
+    State(app): State<Arc<App>>,
+    Caller(actor): Caller,
+    Id(id): Id,
+    mut query: Query,
+    body: Body,
+) -> Result<Json<Lifted>> {
+    let force = query.named::<bool>("force")?.unwrap_or(false);
+    let given = (query.text("reason")?, query.text("note")?);
+    query.finish()?;
+    let why = why(given, &body::bytes(body).await?)?;
+    let before = find(&app, id).await?;
+    may_be_lifted(&before, force, &why)?;
+    let contact = Contact {
+        channel: before.channel,
+        address: before.contact.clone(),
+        raw: before.contact.clone(),
+    };
+    let stands = before.state == Standing::Active;
+    let drafts: Vec<_> = stands
+        .then(|| lifting(&before, &contact, &actor, &why))
+        .into_iter()
+        .collect();
+    let act = Act {
+        actor: actor.clone(),
+        action: "suppression.lift",
+        subject: Some(id.to_string()),
+        details: object(
+            json!({ "scope": before.scope, "source": before.source, "lane": before.lane,
+            "force": force, "changes": drafts.len() }),
+        ),
+        contact: Some(contact.clone()),
+        personal: object(json!(why)),
+    };
+    let request = Request {
+        actor,
+        action: act.action.to_owned(),
+        request: json!({ "suppression": id, "reason": why.reason, "note": why.note }),
+        drafts,
+    };
+    apply(&app, request, &[act], Priority::Urgent).await?;
+    Ok(Json(Lifted {
+        suppression: find(&app, id).await?,
+        still_suppressed_by: asked(app.ledger.check(&contact, None)).await?,
+    }))
+}
+
+fn lifting(before: &Suppression, contact: &Contact, actor: &str, why: &Why) -> Draft {
+    let action = format!("lift {} {}", before.source, before.lane);
+    let identity = successor(&action, contact, &before.scope, Some(before.event_id));
+    let mut draft = Draft::new(Kind::Resubscribed, "lift", identity);
+    draft.contact = Some(contact.clone());
+    draft.scope = Some(before.scope.clone());
+    draft.occurred_at = Some(moment(Some(before.occurred_at)));
+    draft.reason.clone_from(&why.reason);
+    draft.origin = Origin::Admin;
+    draft.register = Some(Register {
+        source: before.source.clone(),
+        lane: before.lane,
+    });
+    draft.metadata = said(actor, why.note.as_deref());
+    draft
+}
+
+fn may_be_lifted(before: &Suppression, force: bool, why: &Why) -> Result<()> {
+    if before.contact.starts_with(ERASED) {
+        let why = "its contact was erased: only news of the contact itself can change it";
+        return Err(Error::Conflict(why.to_owned()));
+    }
+    match (before.lane, force, &why.reason) {
+        (Lane::Complaint, false, _) => Err(Error::Conflict(
+            "this is a complaint, which only a person clears: give force=true and a reason"
+                .to_owned(),
+        )),
+        (Lane::Complaint, true, None) => Err(Error::field(
+            "reason",
+            "is missing: a complaint is lifted for a reason",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn why((reason, note): (Option<String>, Option<String>), body: &[u8]) -> Result<Why> {
+    let said: Why = if body.is_empty() {
+        Why::default()
+    } else {
+        body::read(body)?
+    };
+    let text = |name, text: Option<String>| text.map(|text| body::text(name, text)).transpose();
+    Ok(Why {
+        reason: reason.map_or_else(|| text("reason", said.reason), |reason| Ok(Some(reason)))?,
+        note: note.map_or_else(|| text("note", said.note), |note| Ok(Some(note)))?,
+    })
+}
+
+fn whom(wanted: &Wanted) -> Result<Contact> {
+    match (&wanted.email, &wanted.phone, &wanted.contact) {
+        (Some(email), None, None) => body::contact("email", email, Contact::email),
+        (None, Some(phone), None) => body::contact("phone", phone, Contact::phone),
+        (None, None, Some(contact)) => body::contact("contact", contact, Contact::parse),
+        (None, None, None) => Err(Error::field(
+            "email",
+            "is missing, and so are phone and contact",
+        )),
+        _ => Err(Error::field(
+            "contact",
+            "is given more than once: one of email, phone and contact is needed",
+        )),
+    }
+}
+
+/// What the api itself holds by hand.
+async fn by_hand(app: &App, contact: &Contact, scope: &str) -> Result<Option<Suppression>> {
+    let registers = asked(app.ledger.registers(std::slice::from_ref(contact))).await?;
+    Ok(registers.into_iter().find(|register| {
+        (
+            register.source.as_str(),
+            register.lane,
+            register.scope.as_str(),
+        ) == (SOURCE, Lane::Manual, scope)
+    }))
+}
+
+async fn find(app: &App, id: uuid::Uuid) -> Result<Suppression> {
+    let what = "suppression";
+    let found = asked(app.ledger.suppression(id)).await?;
+    found.ok_or(Error::NotFound { what, id })
+}
+
+/// What a change by hand says of itself.
+fn said(actor: &str, note: Option<&str>) -> Map<String, Value> {
+    let note = note.map(|note| ("note".to_owned(), note.into()));
+    [("actor".to_owned(), actor.into())]
+        .into_iter()
+        .chain(note)
+        .collect()
+}
