@@ -141,33 +141,82 @@ pub fn queues(config: &Config) -> Vec<QueueName> {
 
 /// The paths, each with the role that it wants.
 pub fn router(app: Arc<App>) -> Router {
-    let may = |needed: Role, methods: MethodRouter<Arc<App>>| {
-        methods.route_layer(from_fn_with_state((Arc::clone(&app), needed), auth::pass))
-    };
-    let endpoints =
-        || may(Role::Read, get(endpoints::list)).merge(may(Role::Write, post(endpoints::create)));
-    let endpoint = || {
-        let change = put(endpoints::update).delete(endpoints::remove);
-        may(Role::Read, get(endpoints::show)).merge(may(Role::Write, change))
-    };
-    let rotate = || may(Role::Write, post(endpoints::rotate));
-    let test = || may(Role::Write, post(endpoints::test));
     Router::new()
-        // SentinMail's paths, with and without the final slash.
-        .route("/api/emails/webhook-endpoints", endpoints())
-        .route("/api/emails/webhook-endpoints/", endpoints())
-        .route("/api/emails/webhook-endpoints/{id}", endpoint())
-        .route("/api/emails/webhook-endpoints/{id}/", endpoint())
-        .route("/api/emails/webhook-endpoints/{id}/rotate", rotate())
-        .route("/api/emails/webhook-endpoints/{id}/rotate/", rotate())
-        .route("/api/emails/webhook-endpoints/{id}/test", test())
-        .route("/api/emails/webhook-endpoints/{id}/test/", test())
+        .merge(asked_and_agreed(&app))
+        .merge(suppressed(&app))
+        .merge(happened(&app))
+        .merge(registered(&app))
+        .fallback(async || Error::NoSuchPath)
+        .method_not_allowed_fallback(async || Error::NoSuchMethod)
+        .layer(from_fn(count))
+        .layer(map_response(harden))
+        .with_state(app)
+}
+
+/// Lets only those pass whose key has at least the role.
+fn may(app: &Arc<App>, needed: Role, methods: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+    methods.route_layer(from_fn_with_state((Arc::clone(app), needed), auth::pass))
+}
+
+/// The questions before a send, and what people agree to and take back.
+fn asked_and_agreed(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
+    Router::new()
         .route(
             "/api/v1/check",
             may(Role::Check, get(check::check).post(check::check_all)),
         )
         // Who asks is said in the question itself.
         .route(TALKABLE, post(talkable::check))
+        .route(
+            "/api/v1/submissions",
+            may(Role::Read, get(submissions::list))
+                .merge(may(Role::Write, post(submissions::create))),
+        )
+        .route(
+            "/api/v1/submissions/{id}",
+            may(Role::Read, get(submissions::show)),
+        )
+        .route(
+            "/api/v1/brevo/unsubscribe",
+            may(Role::Write, post(brevo::unsubscribe)).route_layer(from_fn(brevo::in_its_words)),
+        )
+}
+
+/// The suppression list, the contacts on it, and who changed what.
+fn suppressed(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
+    Router::new()
+        .route("/api/v1/audit", may(Role::Admin, get(audit::list)))
+        .route("/api/v1/audit/verify", may(Role::Admin, get(audit::verify)))
+        .route(
+            "/api/v1/contacts/{contact}",
+            may(Role::Read, get(contacts::show)),
+        )
+        .route(
+            "/api/v1/suppressions",
+            may(Role::Read, get(suppressions::list))
+                .merge(may(Role::Write, post(suppressions::add))),
+        )
+        .route(
+            "/api/v1/suppressions/export",
+            may(Role::Read, get(export::export)),
+        )
+        .route(
+            "/api/v1/suppressions/import",
+            may(Role::Write, post(import::import)),
+        )
+        .route(
+            "/api/v1/suppressions/{id}",
+            may(Role::Read, get(suppressions::show))
+                .merge(may(Role::Write, delete(suppressions::lift))),
+        )
+}
+
+/// What happened, who was told, and telling them again.
+fn happened(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
+    Router::new()
         .route("/api/v1/events", may(Role::Read, get(events::list)))
         .route("/api/v1/events/{id}", may(Role::Read, get(events::show)))
         .route("/api/v1/deliveries", may(Role::Read, get(deliveries::list)))
@@ -194,48 +243,28 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/api/v1/replays/{id}", may(Role::Read, get(replays::show)))
         .route("/api/v1/compliance", may(Role::Read, get(compliance::show)))
-        .route("/api/v1/audit", may(Role::Admin, get(audit::list)))
-        .route("/api/v1/audit/verify", may(Role::Admin, get(audit::verify)))
-        .route(
-            "/api/v1/contacts/{contact}",
-            may(Role::Read, get(contacts::show)),
-        )
-        .route(
-            "/api/v1/suppressions",
-            may(Role::Read, get(suppressions::list))
-                .merge(may(Role::Write, post(suppressions::add))),
-        )
-        .route(
-            "/api/v1/suppressions/export",
-            may(Role::Read, get(export::export)),
-        )
-        .route(
-            "/api/v1/suppressions/import",
-            may(Role::Write, post(import::import)),
-        )
-        .route(
-            "/api/v1/suppressions/{id}",
-            may(Role::Read, get(suppressions::show))
-                .merge(may(Role::Write, delete(suppressions::lift))),
-        )
-        .route(
-            "/api/v1/submissions",
-            may(Role::Read, get(submissions::list))
-                .merge(may(Role::Write, post(submissions::create))),
-        )
-        .route(
-            "/api/v1/submissions/{id}",
-            may(Role::Read, get(submissions::show)),
-        )
-        .route(
-            "/api/v1/brevo/unsubscribe",
-            may(Role::Write, post(brevo::unsubscribe)).route_layer(from_fn(brevo::in_its_words)),
-        )
-        .fallback(async || Error::NoSuchPath)
-        .method_not_allowed_fallback(async || Error::NoSuchMethod)
-        .layer(from_fn(count))
-        .layer(map_response(harden))
-        .with_state(app)
+}
+
+/// SentinMail's paths, with and without the final slash.
+fn registered(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
+    let endpoints =
+        || may(Role::Read, get(endpoints::list)).merge(may(Role::Write, post(endpoints::create)));
+    let endpoint = || {
+        let change = put(endpoints::update).delete(endpoints::remove);
+        may(Role::Read, get(endpoints::show)).merge(may(Role::Write, change))
+    };
+    let rotate = || may(Role::Write, post(endpoints::rotate));
+    let test = || may(Role::Write, post(endpoints::test));
+    Router::new()
+        .route("/api/emails/webhook-endpoints", endpoints())
+        .route("/api/emails/webhook-endpoints/", endpoints())
+        .route("/api/emails/webhook-endpoints/{id}", endpoint())
+        .route("/api/emails/webhook-endpoints/{id}/", endpoint())
+        .route("/api/emails/webhook-endpoints/{id}/rotate", rotate())
+        .route("/api/emails/webhook-endpoints/{id}/rotate/", rotate())
+        .route("/api/emails/webhook-endpoints/{id}/test", test())
+        .route("/api/emails/webhook-endpoints/{id}/test/", test())
 }
 
 /// Serves the api on `listener`: starts the accept loop, and returns.

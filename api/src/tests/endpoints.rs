@@ -16,6 +16,12 @@ fn sample(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
+/// The kinds of event, whose order says nothing.
+fn kinds(endpoint: &Value) -> BTreeSet<String> {
+    let kinds = endpoint["events"].as_array().unwrap();
+    kinds.iter().map(text).collect()
+}
+
 async fn register(door: &Door, body: &Value) -> Value {
     let answer = door.write("POST", PATH, body).await;
     assert_eq!(answer.status, 201, "{answer:?}");
@@ -27,7 +33,7 @@ async fn register(door: &Door, body: &Value) -> Value {
 async fn the_examples_of_the_page_register_list_update_and_delete() {
     on_each(async |door| {
         let made = register(door, &sample(REGISTER)).await;
-        assert_eq!(made["events"], sample(REGISTER)["events"]);
+        assert_eq!(kinds(&made), kinds(&sample(REGISTER)));
         assert!(text(&made["secret"]).starts_with("whsec_"));
         let id = text(&made["id"]);
         for slash in ["", "/"] {
@@ -41,10 +47,8 @@ async fn the_examples_of_the_page_register_list_update_and_delete() {
                 "shown once"
             );
             let updated = door.write("PUT", &one, &sample(UPDATE)).await;
-            assert_eq!(
-                (updated.status.as_u16(), &updated.body["events"]),
-                (200, &sample(UPDATE)["events"])
-            );
+            assert_eq!(updated.status, 200);
+            assert_eq!(kinds(&updated.body), kinds(&sample(UPDATE)));
         }
         let one = format!("{PATH}{id}/");
         for status in [204, 404] {
@@ -63,27 +67,19 @@ async fn a_url_that_is_not_safe_or_an_unknown_event_is_refused_by_its_field() {
     on_each(async |door| {
         let long = format!("https://example.com/{}", "x".repeat(3000));
         for url in [
+            "http//example.com",
             "ftp://example.com",
             "example.com",
             "https://10.0.0.1/",
             "https://[::1]/",
             "https://169.254.169.254/x",
             "https://user:pw@example.com/",
-            "https://0x7f000001.example/\u{0}",
-            long.as_str(),
+            &long,
         ] {
-            let answer = door
-                .write("POST", PATH, &json!({ "url": url, "events": ["bounced"] }))
-                .await;
-            if answer.status != 201 {
-                assert_eq!(
-                    (answer.status.as_u16(), &answer.body["field"]),
-                    (422, &json!("url")),
-                    "{url}"
-                );
-            } else {
-                assert!(url.contains('\u{0}'), "{url}");
-            }
+            let body = json!({ "url": url, "events": ["bounced"] });
+            let answer = door.write("POST", PATH, &body).await;
+            let told = (answer.status.as_u16(), &answer.body["field"]);
+            assert_eq!(told, (422, &json!("url")), "{url}");
         }
         for events in [json!([]), json!(["exploded"]), json!("bounced")] {
             let body = json!({ "url": "https://example.com/", "events": events });
