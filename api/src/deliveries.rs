@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Json, extract::State, http::StatusCode};
 use common::{
     delivery::{Attempt, Delivery},
+    endpoint::queue_of,
     fault,
     ledger::{DeliveryFilter, DeliveryRow, Page},
     queue::{Feed, Message, QueueName},
@@ -92,7 +93,7 @@ pub(crate) async fn retry(
     let Some(before) = asked(app.ledger.delivery(id)).await? else {
         return Err(gone);
     };
-    sendable(&app, &before.target)?;
+    sendable(&app, &before.target).await?;
     let Some(delivery) = asked(app.ledger.restart(id)).await? else {
         return Err(gone);
     };
@@ -106,14 +107,14 @@ pub(crate) async fn retry(
 }
 
 /// A target that nobody takes deliveries for is not sent any: they would lie in its queue, or find none.
-fn sendable(app: &App, target: &str) -> Result<()> {
-    match app.targets.get(target) {
+async fn sendable(app: &App, target: &str) -> Result<()> {
+    match app.all_targets().await?.get(target) {
         Some(true) => Ok(()),
         Some(false) => Err(Error::Conflict(format!(
             "the target {target} is disabled: its deliveries wait, and are sent once it is enabled"
         ))),
         None => Err(Error::Conflict(format!(
-            "the target {target} is not configured any more"
+            "the target {target} is not there any more"
         ))),
     }
 }
@@ -129,5 +130,5 @@ pub(crate) fn message(delivery: &Delivery) -> Message {
 
 /// Where what is told again waits for a target.
 pub(crate) fn retried(target: &str) -> QueueName {
-    QueueName::Target(target.to_owned(), Feed::Retried)
+    queue_of(target, Feed::Retried)
 }

@@ -12,6 +12,7 @@ mod check;
 mod compliance;
 mod contacts;
 mod deliveries;
+mod endpoints;
 mod error;
 mod events;
 mod evidence;
@@ -40,14 +41,16 @@ use axum::{
     http::{HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::Response,
-    routing::{MethodRouter, delete, get, post},
+    routing::{MethodRouter, delete, get, post, put},
 };
 use bytes::Bytes;
 use common::{
-    config::{ApiKey, Config, Role},
+    config::{ApiKey, Config, Endpoints, Role},
+    endpoint,
     http::{self, Limits},
     ledger::Ledger,
     lifecycle::Lifecycle,
+    outbound::{NoClient, Outbound},
     providers::talkable::PATH as TALKABLE,
     queue::{Feed, Message, Priority, Queue, QueueName},
     request,
@@ -69,17 +72,27 @@ pub struct App {
     pub sources: BTreeSet<String>,
     /// The configured targets by name: whether each is enabled.
     pub targets: BTreeMap<String, bool>,
+    endpoints: Endpoints,
+    outbound: Outbound,
     talkable: Desk,
     trail: Trail,
 }
 
 impl App {
-    fn new(config: &Config, ledger: Ledger, queue: Arc<dyn Queue>, trail: Trail) -> Self {
+    fn new(
+        config: &Config,
+        ledger: Ledger,
+        queue: Arc<dyn Queue>,
+        trail: Trail,
+    ) -> Result<Self, NoClient> {
         let targets = config
             .targets
             .iter()
             .map(|target| (target.name.clone(), target.enabled));
-        Self {
+        let networks = config.outbound.allow_networks.clone();
+        Ok(Self {
+            endpoints: config.endpoints.clone(),
+            outbound: Outbound::new(networks, config.endpoints.timeout)?,
             ledger,
             queue,
             keys: config.api.keys.clone(),
@@ -92,7 +105,16 @@ impl App {
             targets: targets.collect(),
             talkable: Desk::new(config),
             trail,
-        }
+        })
+    }
+
+    /// Every target by name, configured or registered: whether it is enabled.
+    async fn all_targets(&self) -> Result<BTreeMap<String, bool>, Error> {
+        let registered = error::asked(self.ledger.sendable_endpoints(None)).await?;
+        let registered = registered
+            .into_iter()
+            .map(|endpoint| (endpoint::target(endpoint.id), endpoint.enabled));
+        Ok(self.targets.clone().into_iter().chain(registered).collect())
     }
 
     /// Puts one message into a queue, due now; returns when it is durable there.
@@ -113,14 +135,32 @@ pub fn queues(config: &Config) -> Vec<QueueName> {
         .iter()
         .map(|target| QueueName::Target(target.name.clone(), Feed::Retried));
     let inbound = Priority::ALL.iter().copied().map(QueueName::Inbound);
-    targets.chain(inbound).collect()
+    let registered = QueueName::Target(endpoint::ALL.to_owned(), Feed::Retried);
+    targets.chain(inbound).chain([registered]).collect()
 }
 
 /// The paths, each with the role that it wants.
 pub fn router(app: Arc<App>) -> Router {
-    let may = |needed: Role, methods: MethodRouter<Arc<App>>| {
-        methods.route_layer(from_fn_with_state((Arc::clone(&app), needed), auth::pass))
-    };
+    Router::new()
+        .merge(asked_and_agreed(&app))
+        .merge(suppressed(&app))
+        .merge(happened(&app))
+        .merge(registered(&app))
+        .fallback(async || Error::NoSuchPath)
+        .method_not_allowed_fallback(async || Error::NoSuchMethod)
+        .layer(from_fn(count))
+        .layer(map_response(harden))
+        .with_state(app)
+}
+
+/// Lets only those pass whose key has at least the role.
+fn may(app: &Arc<App>, needed: Role, methods: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+    methods.route_layer(from_fn_with_state((Arc::clone(app), needed), auth::pass))
+}
+
+/// The questions before a send, and what people agree to and take back.
+fn asked_and_agreed(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
     Router::new()
         .route(
             "/api/v1/check",
@@ -128,6 +168,55 @@ pub fn router(app: Arc<App>) -> Router {
         )
         // Who asks is said in the question itself.
         .route(TALKABLE, post(talkable::check))
+        .route(
+            "/api/v1/submissions",
+            may(Role::Read, get(submissions::list))
+                .merge(may(Role::Write, post(submissions::create))),
+        )
+        .route(
+            "/api/v1/submissions/{id}",
+            may(Role::Read, get(submissions::show)),
+        )
+        .route(
+            "/api/v1/brevo/unsubscribe",
+            may(Role::Write, post(brevo::unsubscribe)).route_layer(from_fn(brevo::in_its_words)),
+        )
+}
+
+/// The suppression list, the contacts on it, and who changed what.
+fn suppressed(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
+    Router::new()
+        .route("/api/v1/audit", may(Role::Admin, get(audit::list)))
+        .route("/api/v1/audit/verify", may(Role::Admin, get(audit::verify)))
+        .route(
+            "/api/v1/contacts/{contact}",
+            may(Role::Read, get(contacts::show)),
+        )
+        .route(
+            "/api/v1/suppressions",
+            may(Role::Read, get(suppressions::list))
+                .merge(may(Role::Write, post(suppressions::add))),
+        )
+        .route(
+            "/api/v1/suppressions/export",
+            may(Role::Read, get(export::export)),
+        )
+        .route(
+            "/api/v1/suppressions/import",
+            may(Role::Write, post(import::import)),
+        )
+        .route(
+            "/api/v1/suppressions/{id}",
+            may(Role::Read, get(suppressions::show))
+                .merge(may(Role::Write, delete(suppressions::lift))),
+        )
+}
+
+/// What happened, who was told, and telling them again.
+fn happened(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
+    Router::new()
         .route("/api/v1/events", may(Role::Read, get(events::list)))
         .route("/api/v1/events/{id}", may(Role::Read, get(events::show)))
         .route("/api/v1/deliveries", may(Role::Read, get(deliveries::list)))
@@ -154,48 +243,28 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/api/v1/replays/{id}", may(Role::Read, get(replays::show)))
         .route("/api/v1/compliance", may(Role::Read, get(compliance::show)))
-        .route("/api/v1/audit", may(Role::Admin, get(audit::list)))
-        .route("/api/v1/audit/verify", may(Role::Admin, get(audit::verify)))
-        .route(
-            "/api/v1/contacts/{contact}",
-            may(Role::Read, get(contacts::show)),
-        )
-        .route(
-            "/api/v1/suppressions",
-            may(Role::Read, get(suppressions::list))
-                .merge(may(Role::Write, post(suppressions::add))),
-        )
-        .route(
-            "/api/v1/suppressions/export",
-            may(Role::Read, get(export::export)),
-        )
-        .route(
-            "/api/v1/suppressions/import",
-            may(Role::Write, post(import::import)),
-        )
-        .route(
-            "/api/v1/suppressions/{id}",
-            may(Role::Read, get(suppressions::show))
-                .merge(may(Role::Write, delete(suppressions::lift))),
-        )
-        .route(
-            "/api/v1/submissions",
-            may(Role::Read, get(submissions::list))
-                .merge(may(Role::Write, post(submissions::create))),
-        )
-        .route(
-            "/api/v1/submissions/{id}",
-            may(Role::Read, get(submissions::show)),
-        )
-        .route(
-            "/api/v1/brevo/unsubscribe",
-            may(Role::Write, post(brevo::unsubscribe)).route_layer(from_fn(brevo::in_its_words)),
-        )
-        .fallback(async || Error::NoSuchPath)
-        .method_not_allowed_fallback(async || Error::NoSuchMethod)
-        .layer(from_fn(count))
-        .layer(map_response(harden))
-        .with_state(app)
+}
+
+/// SentinMail's paths, with and without the final slash.
+fn registered(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
+    let endpoints =
+        || may(Role::Read, get(endpoints::list)).merge(may(Role::Write, post(endpoints::create)));
+    let endpoint = || {
+        let change = put(endpoints::update).delete(endpoints::remove);
+        may(Role::Read, get(endpoints::show)).merge(may(Role::Write, change))
+    };
+    let rotate = || may(Role::Write, post(endpoints::rotate));
+    let test = || may(Role::Write, post(endpoints::test));
+    Router::new()
+        .route("/api/emails/webhook-endpoints", endpoints())
+        .route("/api/emails/webhook-endpoints/", endpoints())
+        .route("/api/emails/webhook-endpoints/{id}", endpoint())
+        .route("/api/emails/webhook-endpoints/{id}/", endpoint())
+        .route("/api/emails/webhook-endpoints/{id}/rotate", rotate())
+        .route("/api/emails/webhook-endpoints/{id}/rotate/", rotate())
+        .route("/api/emails/webhook-endpoints/{id}/test", test())
+        .route("/api/emails/webhook-endpoints/{id}/test/", test())
 }
 
 /// Serves the api on `listener`: starts the accept loop, and returns.
@@ -205,7 +274,7 @@ pub fn run(
     ledger: Ledger,
     queue: Arc<dyn Queue>,
     lifecycle: &Lifecycle,
-) {
+) -> Result<(), NoClient> {
     if config.api.keys.is_empty() {
         warn!("no api.keys are configured: every request is answered 401");
     }
@@ -214,12 +283,13 @@ pub fn run(
         "audit",
         trail::write(acts, ledger.clone(), lifecycle.clone()),
     );
-    let app = Arc::new(App::new(config, ledger, queue, trail));
+    let app = Arc::new(App::new(config, ledger, queue, trail)?);
     lifecycle.spawn("replay", replays::run(Arc::clone(&app), lifecycle.clone()));
     lifecycle.spawn(
         "api",
         http::serve(listener, router(app), Limits::default(), lifecycle.clone()),
     );
+    Ok(())
 }
 
 /// Counts and times each request, by the path as it is declared: ids would make a metric each.

@@ -75,19 +75,19 @@ CREATE TABLE endpoints (
     description     TEXT,
     enabled         BIGINT NOT NULL,
     disabled_reason TEXT,
-    secret          TEXT   NOT NULL,
-    -- what is signed with as well, until then, after a rotation
-    previous_secret TEXT,
-    previous_until  BIGINT,
+    -- what is signed with, a JSON array, the newest first; those that were rotated out have an `until`
+    secrets         TEXT   NOT NULL,
     -- the first of nothing but failures
     failing_since   BIGINT,
     last_success_at BIGINT,
     last_failure_at BIGINT,
     last_error      TEXT,
     created_at      BIGINT NOT NULL,
-    updated_at      BIGINT NOT NULL
+    updated_at      BIGINT NOT NULL,
+    -- kept, without URL and secrets, until its last delivery is dead
+    deleted_at      BIGINT
 );
-CREATE INDEX endpoints_by_creation ON endpoints (created_at, id);
+CREATE INDEX endpoints_by_creation ON endpoints (created_at, id) WHERE deleted_at IS NULL;
 
 -- Grows with every change to the endpoints, so that workers see at a glance whether what they know is what is.
 CREATE TABLE endpoints_version (version BIGINT NOT NULL);

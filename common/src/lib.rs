@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod contact;
 pub mod delivery;
+pub mod endpoint;
 pub mod envelope;
 pub mod event;
 pub mod fault;

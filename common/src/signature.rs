@@ -37,7 +37,7 @@ pub fn standard_key(secret: &SecretString) -> Option<Vec<u8>> {
 
 /// The value of `webhook-signature`: one `v1` signature per key, separated by spaces, so that a receiver which holds
 /// any of the keys accepts while a secret is being rotated.
-pub fn standard_signature(keys: &[Vec<u8>], id: &str, at: Timestamp, body: &[u8]) -> String {
+pub fn standard_signature(keys: &[&[u8]], id: &str, at: Timestamp, body: &[u8]) -> String {
     let timestamp = at.as_second().to_string();
     let signatures: Vec<_> = keys
         .iter()
@@ -62,7 +62,7 @@ mod tests {
         let body = br#"{"email":"test@example.com","username":"test_user"}"#;
         let at = Timestamp::from_second(1_649_367_553).unwrap();
         assert_eq!(
-            standard_signature(&[key], "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk", at, body),
+            standard_signature(&[&key], "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk", at, body),
             "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw="
         );
     }

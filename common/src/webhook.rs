@@ -9,6 +9,7 @@
 
 use jiff::Timestamp;
 use reqwest::RequestBuilder;
+use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use crate::{
     contact::Channel,
     delivery::Delivery,
     event::{BounceClass, Effect, Kind, Origin},
-    signature::standard_signature,
+    signature::{standard_key, standard_signature},
 };
 
 /// The headers that [`sign`] sets.
@@ -29,15 +30,40 @@ pub const HEADERS: [&str; 4] = [
     "webhook-timestamp",
 ];
 
+/// What requests are signed with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    bytes: Vec<u8>,
+    until: Option<Timestamp>,
+}
+
+impl Key {
+    /// The key of a Standard Webhooks secret: `whsec_` and base64. None if it is not one.
+    pub fn of(secret: &SecretString) -> Option<Self> {
+        let bytes = standard_key(secret)?;
+        Some(Self { bytes, until: None })
+    }
+
+    /// The same key, which is signed with only until then.
+    #[must_use]
+    pub fn until(self, until: Option<Timestamp>) -> Self {
+        Self { until, ..self }
+    }
+}
+
 /// Puts the body into the request, with the id by which the receiver knows a repeat, and a signature by each of the
-/// keys ([`standard_key`](crate::signature::standard_key)); none where there are no keys.
+/// keys that are valid now; none where there are no keys.
 pub fn sign(
     request: RequestBuilder,
-    keys: &[Vec<u8>],
+    keys: &[Key],
     delivery: Uuid,
     body: Vec<u8>,
 ) -> RequestBuilder {
     let (id, now) = (delivery.to_string(), clock::now());
+    let keys = keys
+        .iter()
+        .filter(|key| key.until.is_none_or(|until| until > now));
+    let keys: Vec<_> = keys.map(|key| key.bytes.as_slice()).collect();
     let mut request = request
         .header("idempotency-key", &id)
         .header("webhook-id", &id)
@@ -45,7 +71,7 @@ pub fn sign(
     if !keys.is_empty() {
         request = request.header(
             "webhook-signature",
-            standard_signature(keys, &id, now, &body),
+            standard_signature(&keys, &id, now, &body),
         );
     }
     request.body(body)

@@ -9,7 +9,7 @@ use common::{
     outbound::NoClient,
     startup::{self, Process, Threads},
 };
-use worker::Outlet;
+use worker::Outlets;
 
 /// Loads the configuration and serves until a signal comes.
 pub(crate) fn run(path: Option<&Path>) -> ExitCode {
@@ -26,7 +26,7 @@ pub(crate) fn run(path: Option<&Path>) -> ExitCode {
 pub(crate) async fn start(
     process: Process,
     config: &Config,
-    outlets: Result<Vec<Arc<Outlet>>, NoClient>,
+    outlets: Result<Outlets, NoClient>,
 ) -> anyhow::Result<()> {
     let lifecycle = &process.lifecycle;
     let door = http::bind(config.ingress.bind).await?;
@@ -55,6 +55,6 @@ pub(crate) async fn start(
         Arc::clone(&queue),
         lifecycle,
     );
-    api::run(desk, config, ledger, queue, lifecycle);
+    api::run(desk, config, ledger, queue, lifecycle)?;
     Ok(())
 }

@@ -8,12 +8,15 @@
 //! | `take …` | one per queue: takes messages and acknowledges them ([`stage`]) |
 //! | `route urgent`, `route bulk` | envelopes into the ledger and to the targets' queues ([`route`]) |
 //! | `deliver NAME` | one per enabled target ([`deliver`]) |
+//! | `deliver endpoints` | one for all endpoints that users registered ([`endpoints`]) |
 //! | `record` | what came of attempts ([`recorder`]) |
 //! | `poison`, `sweep`, `gauges` | what was parked, what does not move, what is measured |
 
+mod attempt;
 mod batches;
 mod breaker;
 mod deliver;
+mod endpoints;
 mod feeds;
 mod outlet;
 mod overtaken;
@@ -30,6 +33,7 @@ use common::{
     claims::Claims,
     config::{Config, Source},
     delivery::State,
+    endpoint,
     event::Kind,
     ledger::Ledger,
     lifecycle::Lifecycle,
@@ -39,13 +43,18 @@ use common::{
 };
 use tokio::sync::{
     SetOnce,
-    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    mpsc::{UnboundedReceiver, unbounded_channel},
 };
 use uuid::Uuid;
 
-pub use outlet::{Outlet, outlets};
+pub use outlet::{Outlet, Outlets, outlets};
 
-use crate::{feeds::Feeds, recorder::Verdict, stage::Item};
+use crate::{
+    attempt::Context,
+    endpoints::{Endpoints, Known},
+    feeds::Feeds,
+    stage::Item,
+};
 
 /// Parked messages in hand; there are few, and no hurry.
 const POISON_PREFETCH: u16 = 8;
@@ -58,7 +67,10 @@ pub struct App {
     pub claims: Arc<dyn Claims>,
     pub ledger: Ledger,
     pub sources: HashMap<String, Source>,
+    /// The configured targets.
     pub outlets: Vec<Arc<Outlet>>,
+    /// The registered ones.
+    pub endpoints: Endpoints,
     pub schedule: Schedule,
     pub prefetch: u16,
     pub sweep_every: Duration,
@@ -70,7 +82,7 @@ impl App {
     /// A worker over these stores, for these targets ([`outlets`]).
     pub fn new(
         config: &Config,
-        outlets: Vec<Arc<Outlet>>,
+        outlets: Outlets,
         queue: Arc<dyn Queue>,
         claims: Arc<dyn Claims>,
         ledger: Ledger,
@@ -87,7 +99,8 @@ impl App {
                 .chain([Source::api()])
                 .map(|source| (source.name.clone(), source))
                 .collect(),
-            outlets,
+            outlets: outlets.configured,
+            endpoints: Endpoints::new(config.endpoints.clone(), &outlets.outbound),
             schedule: config.retry.clone(),
             prefetch: config.worker.prefetch,
             sweep_every: config.worker.sweep_every,
@@ -96,7 +109,7 @@ impl App {
     }
 
     /// The targets that are told of a kind of event, and how a delivery to each begins.
-    fn told_of(&self, kind: Kind) -> Vec<(String, State)> {
+    fn told_of(&self, kind: Kind, known: &Known) -> Vec<(String, State)> {
         let told = self
             .outlets
             .iter()
@@ -111,6 +124,7 @@ impl App {
                 },
             )
         })
+        .chain(known.told_of(kind).iter().cloned())
         .collect()
     }
 
@@ -119,10 +133,11 @@ impl App {
         let inbound = Priority::ALL
             .iter()
             .map(|priority| QueueName::Inbound(*priority));
-        let targets = self.outlets.iter().flat_map(|outlet| {
+        let names = self.outlets.iter().map(|outlet| outlet.name.as_str());
+        let targets = names.chain([endpoint::ALL]).flat_map(|name| {
             Feed::ALL
                 .iter()
-                .map(|feed| QueueName::Target(outlet.name.clone(), *feed))
+                .map(|feed| QueueName::Target(name.to_owned(), *feed))
         });
         inbound.chain(targets).chain([QueueName::Poison]).collect()
     }
@@ -137,9 +152,19 @@ pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
         lifecycle.spawn(format!("route {priority}"), run);
     }
     let (recorder, verdicts) = unbounded_channel();
+    let context = Context {
+        app: Arc::clone(app),
+        recorder,
+        lifecycle: lifecycle.clone(),
+    };
     for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
-        spawn_deliver(app, outlet, recorder.clone(), lifecycle);
+        let feeds = feeds(app, &outlet.name, outlet.prefetch(), lifecycle);
+        let run = deliver::run(context.clone(), Arc::clone(outlet), feeds);
+        lifecycle.spawn(format!("deliver {}", outlet.name), run);
     }
+    let feeds = feeds(app, endpoint::ALL, endpoints::deliver::PREFETCH, lifecycle);
+    let run = endpoints::deliver::run(context, feeds);
+    lifecycle.spawn(format!("deliver {}", endpoint::ALL), run);
     let record = recorder::run(Arc::clone(app), verdicts, lifecycle.clone());
     lifecycle.spawn("record", record);
     let poisoned = take(app, &QueueName::Poison, POISON_PREFETCH, lifecycle);
@@ -151,24 +176,17 @@ pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
     lifecycle.spawn("gauges", prepared(app, lifecycle, gauges));
 }
 
-fn spawn_deliver(
-    app: &Arc<App>,
-    outlet: &Arc<Outlet>,
-    recorder: UnboundedSender<Verdict>,
-    lifecycle: &Lifecycle,
-) {
+/// Starts the loops that take from a target's three queues.
+fn feeds(app: &Arc<App>, name: &str, prefetch: u16, lifecycle: &Lifecycle) -> Feeds {
     let feed = |feed| {
-        let name = QueueName::Target(outlet.name.clone(), feed);
-        take(app, &name, outlet.prefetch(), lifecycle)
+        let name = QueueName::Target(name.to_owned(), feed);
+        take(app, &name, prefetch, lifecycle)
     };
-    let feeds = Feeds {
+    Feeds {
         urgent: feed(Feed::Urgent),
         retried: feed(Feed::Retried),
         bulk: feed(Feed::Bulk),
-    };
-    let (app, target) = (Arc::clone(app), Arc::clone(outlet));
-    let run = deliver::run(app, target, feeds, recorder, lifecycle.clone());
-    lifecycle.spawn(format!("deliver {}", outlet.name), run);
+    }
 }
 
 /// Starts the loop that takes from one queue.

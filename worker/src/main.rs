@@ -7,7 +7,7 @@ use common::{
     outbound::NoClient,
     startup::{self, Process, Threads},
 };
-use worker::{App, Outlet};
+use worker::{App, Outlets};
 
 const ABOUT: &str =
     "Takes webhooks from the queue, records them in the ledger and tells the targets";
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
 async fn start(
     process: Process,
     loaded: Loaded,
-    outlets: Result<Vec<Arc<Outlet>>, NoClient>,
+    outlets: Result<Outlets, NoClient>,
 ) -> anyhow::Result<()> {
     let (config, lifecycle) = (&loaded.config, &process.lifecycle);
     let ledger = startup::ledger(config, lifecycle).await?;

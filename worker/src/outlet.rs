@@ -4,6 +4,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use common::{
     config::{self, Config, Filter},
+    endpoint,
     outbound::{NoClient, Outbound},
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -24,11 +25,22 @@ pub struct Outlet {
     pub slots: u16,
     pub rate: Option<DefaultDirectRateLimiter>,
     pub timeout: Duration,
-    pub breaker: Breaker,
+    pub breaker: Arc<Breaker>,
     pub target: Box<dyn Target>,
 }
 
+/// All configured targets, and the way out that they share with the endpoints.
+pub struct Outlets {
+    pub(crate) configured: Vec<Arc<Outlet>>,
+    pub(crate) outbound: Outbound,
+}
+
 impl Outlet {
+    /// Its name in metrics: a label that took each endpoint's would have no end of values.
+    pub(crate) fn label(&self) -> &str {
+        endpoint::id_of(&self.name).map_or(&self.name, |_| endpoint::ALL)
+    }
+
     /// Messages in hand per queue: enough that a free slot never waits for the queue.
     pub(crate) fn prefetch(&self) -> u16 {
         let calls = u16::try_from(self.target.batch())
@@ -39,14 +51,17 @@ impl Outlet {
 }
 
 /// Builds every target. What is wrong with its settings is noted where the configuration's other mistakes are.
-pub fn outlets(config: &Config) -> Result<Vec<Arc<Outlet>>, NoClient> {
+pub fn outlets(config: &Config) -> Result<Outlets, NoClient> {
     let outbound = Outbound::new(config.outbound.allow_networks.clone(), DEFAULT_TIMEOUT)?;
-    Ok(config
+    let configured = config
         .targets
         .iter()
         .filter_map(|target| build(target, &outbound))
-        .map(Arc::new)
-        .collect())
+        .map(Arc::new);
+    Ok(Outlets {
+        configured: configured.collect(),
+        outbound,
+    })
 }
 
 fn build(target: &config::Target, outbound: &Outbound) -> Option<Outlet> {
@@ -80,7 +95,7 @@ fn build(target: &config::Target, outbound: &Outbound) -> Option<Outlet> {
         slots: target.slots.min(built.slots()),
         rate: quota.map(RateLimiter::direct),
         timeout: target.timeout,
-        breaker: Breaker::new(target.breaker_after),
+        breaker: Arc::new(Breaker::new(target.breaker_after)),
         target: built,
     })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::{
     clock,
     delivery::Delivery,
-    envelope,
+    endpoint, envelope,
     lifecycle::Lifecycle,
     patience::until_done,
     queue::{DELIVERY_LIMIT, QueueName},
@@ -15,7 +15,7 @@ use common::{
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{error, warn};
 
-use crate::{App, deliver::again, route, stage::Item};
+use crate::{App, attempt::again, route, stage::Item};
 
 /// Shows what is parked, until the stage that feeds it ends.
 pub(crate) async fn run(
@@ -32,10 +32,10 @@ pub(crate) async fn run(
 }
 
 async fn show(app: &App, item: &Item, lifecycle: &Lifecycle) -> Option<()> {
-    if let Some(QueueName::Target(target, _)) = &item.message.parked_from
+    if let Some(QueueName::Target(..)) = &item.message.parked_from
         && let Ok(delivery) = Delivery::decode(item.body())
     {
-        return bury(app, target, &delivery, lifecycle).await;
+        return bury(app, &delivery, lifecycle).await;
     }
     match envelope::decode(item.body().clone()) {
         Ok(envelopes) => {
@@ -55,14 +55,15 @@ async fn show(app: &App, item: &Item, lifecycle: &Lifecycle) -> Option<()> {
 
 /// A delivery that was being attempted is dead. One that only waited, in the hands of workers that something else
 /// killed or for longer than the broker bears, is published again.
-async fn bury(app: &App, target: &str, delivery: &Delivery, lifecycle: &Lifecycle) -> Option<()> {
-    let why = why();
+async fn bury(app: &App, delivery: &Delivery, lifecycle: &Lifecycle) -> Option<()> {
+    let (why, target) = (why(), delivery.target.as_str());
     let buried = until_done(lifecycle, "bury", || app.ledger.bury(delivery.id, &why)).await?;
     if buried {
         error!(delivery.id = %delivery.id, target_name = target, "a delivery keeps killing its worker; it is dead");
         return Some(());
     }
-    if app.outlets.iter().all(|outlet| outlet.name != target) {
+    let configured = app.outlets.iter().any(|outlet| outlet.name == target);
+    if !configured && endpoint::id_of(target).is_none() {
         // The sweep finds it should the target come back.
         return Some(());
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::error;
 
-use crate::{App, deliver::again, stage::Item};
+use crate::{App, attempt::again, endpoints::health, stage::Item};
 
 /// Outcomes that are written together.
 const BATCH: usize = 256;
@@ -58,6 +58,7 @@ async fn record(app: &App, verdicts: &[Verdict], lifecycle: &Lifecycle) -> Optio
         .collect();
     if !finished.is_empty() {
         until_done(lifecycle, "finish", || finish(app, &finished)).await?;
+        health::note(app, verdicts, lifecycle).await?;
     }
     fault::point("deliver.recorded");
     let again: Vec<_> = verdicts

@@ -17,6 +17,7 @@ use common::{
     claims::{Claim, Wish},
     clock,
     delivery::{Delivery, State},
+    endpoint,
     envelope::{self, Envelope},
     event::{Event, derived_id},
     fault,
@@ -32,6 +33,7 @@ use tracing::{debug, error, warn};
 use crate::{
     App,
     batches::batches,
+    endpoints::Known,
     stage::{Item, SUSPECT},
 };
 
@@ -158,11 +160,16 @@ async fn record(
         .collect();
     let claims = until_done(lifecycle, "claim", || app.claims.claim(&wishes)).await?;
     fault::point("route.claimed");
+    // Asked after the messages were taken: an endpoint that was registered before they were accepted is known here.
+    let known = until_done(lifecycle, "endpoints", || {
+        app.endpoints.current(&app.ledger)
+    });
+    let known = known.await?;
 
     let mut claims = claims.into_iter();
     let entries: Vec<_> = parsed
         .iter()
-        .map(|parsed| entry(app, parsed, &mut claims))
+        .map(|parsed| entry(app, &known, parsed, &mut claims))
         .collect();
     let recorded = until_done(lifecycle, "record", || async {
         match app.ledger.record(&entries).await {
@@ -199,6 +206,7 @@ fn wish(event: &Event) -> Wish {
 /// What is to be recorded of one envelope: all its events but those that the claims store knows to be recorded.
 fn entry<'a>(
     app: &App,
+    known: &Known,
     parsed: &'a Parsed<'_>,
     claims: &mut impl Iterator<Item = Claim>,
 ) -> Entry<'a> {
@@ -208,7 +216,7 @@ fn entry<'a>(
         match claims.next() {
             Some(Claim::Settled) => duplicates += 1,
             Some(Claim::Owned | Claim::Contested) | None => {
-                events.push((event, app.told_of(event.kind)));
+                events.push((event, app.told_of(event.kind, known)));
             }
         }
     }
@@ -256,7 +264,7 @@ fn consequences(entries: &[Entry<'_>], recorded: &[Recorded]) -> (Vec<Message>, 
 fn message(event: &Event, target: &str) -> Message {
     let delivery = Delivery::new(event.clone(), target);
     Message {
-        queue: QueueName::Target(target.to_owned(), feed(event)),
+        queue: endpoint::queue_of(target, feed(event)),
         body: delivery.encode(),
         delay: std::time::Duration::ZERO,
     }

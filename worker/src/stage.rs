@@ -9,7 +9,8 @@
 //!
 //! A message that was handed out several times may be one that kills its worker, and what is in hand beside it is handed
 //! out again as often. So every connection starts with one message in hand, and takes more only once a message was
-//! settled that is above suspicion: a killer comes to its limit alone, and is parked alone.
+//! settled, or borne for a while, that is above suspicion: a killer comes to its limit alone, and is parked alone. Only
+//! for a while, since in a queue that several targets share a slow call is no reason for the others to wait.
 //!
 //! Dying anywhere here loses nothing: what is not acknowledged is handed out again.
 
@@ -20,7 +21,10 @@ use common::{
     lifecycle::Lifecycle,
     queue::{self, Consumer, Queue, QueueName, Received},
 };
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{Instant, sleep_until},
+};
 use tracing::{debug, info};
 
 use common::patience::until_done;
@@ -109,9 +113,13 @@ pub(crate) async fn run(
         let Some(consumer) = consumer.await else {
             return Ok(());
         };
-        match take(consumer, careful, &lifecycle, &to).await {
+        let mut connection = Connection::new(consumer);
+        match connection.take(careful, &lifecycle, &to).await {
             Ok(End::Stopped) => return Ok(()),
-            Ok(End::Trusted) => careful = false,
+            Ok(End::Trusted) => {
+                careful = false;
+                lifecycle.spawn_work(connection.finish());
+            }
             Err(error) => {
                 info!(queue = %name, %error, "connecting to the queue again");
                 careful = true;
@@ -124,72 +132,106 @@ pub(crate) async fn run(
     }
 }
 
+/// What was in hand for so long has not killed its worker, though it is not settled yet.
+const BORNE: Duration = Duration::from_millis(500);
+
 /// How a connection ended that was not lost.
 enum End {
     /// Stopped, and all is settled.
     Stopped,
-    /// It was careful, and a message above suspicion was settled.
+    /// It was careful, and a message above suspicion was settled or borne; in the second case it is in hand still.
     Trusted,
 }
 
-/// One connection's life.
-async fn take(
-    mut consumer: Box<dyn Consumer>,
-    careful: bool,
-    lifecycle: &Lifecycle,
-    to: &UnboundedSender<Item>,
-) -> queue::Result<End> {
-    let (settle, mut settled) = unbounded_channel();
-    let (mut in_hand, mut trusted) = (0_usize, false);
-    let mut stopping = lifecycle.is_stopping();
-    loop {
-        if in_hand == 0 && stopping {
-            return Ok(End::Stopped);
+/// One connection to the queue, and what of its messages is in hand.
+struct Connection {
+    consumer: Box<dyn Consumer>,
+    in_hand: usize,
+    settle: UnboundedSender<Settled>,
+    settled: UnboundedReceiver<Settled>,
+}
+
+impl Connection {
+    fn new(consumer: Box<dyn Consumer>) -> Self {
+        let (settle, settled) = unbounded_channel();
+        Self {
+            consumer,
+            in_hand: 0,
+            settle,
+            settled,
         }
-        if in_hand == 0 && careful && trusted {
-            return Ok(End::Trusted);
-        }
-        tokio::select! {
-            biased;
-            Some(first) = settled.recv() => in_hand -= acknowledge(&mut *consumer, first, &mut settled).await?,
-            () = lifecycle.stopping(), if !stopping => stopping = true,
-            received = consumer.receive(GULP), if !stopping => {
-                for message in received? {
-                    in_hand += 1;
-                    trusted = message.deliveries < SUSPECT;
-                    let item = Item { message, settle: Some(settle.clone()) };
-                    if to.send(item).is_err() {
-                        // Nobody takes any more: the process is coming down, and the dropped item goes back.
-                        stopping = true;
+    }
+
+    /// Takes messages and settles them, until there is a reason to end.
+    async fn take(
+        &mut self,
+        careful: bool,
+        lifecycle: &Lifecycle,
+        to: &UnboundedSender<Item>,
+    ) -> queue::Result<End> {
+        let mut stopping = lifecycle.is_stopping();
+        // Since when there was a message above suspicion, until when it is borne.
+        let mut trusted: Option<Instant> = None;
+        loop {
+            if self.in_hand == 0 && stopping {
+                return Ok(End::Stopped);
+            }
+            let borne = trusted.filter(|_| careful && !stopping);
+            if self.in_hand == 0 && borne.is_some() {
+                return Ok(End::Trusted);
+            }
+            tokio::select! {
+                biased;
+                Some(first) = self.settled.recv() => self.acknowledge(first).await?,
+                () = lifecycle.stopping(), if !stopping => stopping = true,
+                () = sleep_until(borne.unwrap_or_else(Instant::now)), if borne.is_some() => return Ok(End::Trusted),
+                received = self.consumer.receive(GULP), if !stopping => {
+                    for message in received? {
+                        self.in_hand += 1;
+                        trusted = (message.deliveries < SUSPECT).then(|| Instant::now() + BORNE);
+                        let item = Item { message, settle: Some(self.settle.clone()) };
+                        if to.send(item).is_err() {
+                            // Nobody takes any more: the process is coming down, and the dropped item goes back.
+                            stopping = true;
+                        }
                     }
                 }
             }
         }
     }
-}
 
-/// Settles what has been finished by now, and says how many that were.
-async fn acknowledge(
-    consumer: &mut dyn Consumer,
-    first: Settled,
-    settled: &mut UnboundedReceiver<Settled>,
-) -> queue::Result<usize> {
-    let (mut finished, mut released) = (vec![], vec![]);
-    let mut next = Some(first);
-    while let Some(settled_now) = next {
-        match settled_now {
-            Settled::Acknowledged(token) => finished.push(token),
-            Settled::Released(token) => released.push(token),
+    /// Settles what is in hand still, and takes no more. If that fails it goes back to the queue.
+    async fn finish(mut self) {
+        while self.in_hand > 0
+            && let Some(first) = self.settled.recv().await
+        {
+            if let Err(error) = self.acknowledge(first).await {
+                info!(%error, "a message was settled after its connection ended; it will be handed out again");
+                return;
+            }
         }
-        next = settled.try_recv().ok();
     }
-    if !finished.is_empty() {
-        consumer.ack(&finished).await?;
+
+    /// Settles what has been finished by now.
+    async fn acknowledge(&mut self, first: Settled) -> queue::Result<()> {
+        let (mut finished, mut released) = (vec![], vec![]);
+        let mut next = Some(first);
+        while let Some(settled_now) = next {
+            match settled_now {
+                Settled::Acknowledged(token) => finished.push(token),
+                Settled::Released(token) => released.push(token),
+            }
+            next = self.settled.try_recv().ok();
+        }
+        if !finished.is_empty() {
+            self.consumer.ack(&finished).await?;
+        }
+        if !released.is_empty() {
+            self.consumer.release(&released).await?;
+        }
+        self.in_hand -= finished.len() + released.len();
+        Ok(())
     }
-    if !released.is_empty() {
-        consumer.release(&released).await?;
-    }
-    Ok(finished.len() + released.len())
 }
 
 #[cfg(test)]
@@ -255,6 +297,27 @@ mod tests {
         }
         drop(in_hand);
         lifecycle.stop();
+    }
+
+    #[tokio::test]
+    async fn a_message_that_takes_long_keeps_no_other_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = suspects(&folder, 0).await;
+        publish(&*queue, 0..3).await;
+        let (to, mut items) = unbounded_channel();
+        let lifecycle = Lifecycle::new();
+        let run = run(Arc::clone(&queue), name(), 100, lifecycle.clone(), to);
+        lifecycle.spawn("take", run);
+        let slow = items.recv().await.unwrap();
+        for _ in 0..2 {
+            items.recv().await.unwrap().ack();
+        }
+        slow.ack();
+        lifecycle.stop();
+        assert!(lifecycle.finish(Duration::from_secs(5)).await);
+        let mut left = queue.consume(&name(), 100).await.unwrap();
+        let left = tokio::time::timeout(Duration::from_millis(200), left.receive(100));
+        assert!(left.await.is_err(), "all three were settled");
     }
 
     /// A queue that lets itself be consumed from, and breaks off whenever it is.

@@ -2,11 +2,12 @@
 //!
 //! That is how a target's parked deliveries resume once it is enabled, and how a delivery moves on whose message was lost
 //! between the ledger and the queue. A delivery that was published twice is attempted once, since leave is given once.
+//! What is left of deleted endpoints ends here.
 
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    clock,
+    clock, endpoint,
     lifecycle::Lifecycle,
     patience::until_done,
     queue::{self, Depth, Feed, QueueName},
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use metrics::{counter, gauge};
 use tracing::info;
 
-use crate::{App, Outlet, breaker::Level, deliver::again};
+use crate::{App, Outlet, attempt::again, breaker::Level};
 
 /// Due for so long with nobody at it, in an empty queue: its message is lost.
 const LOST_AFTER: Duration = Duration::from_mins(10);
@@ -31,10 +32,8 @@ const DEADLINES_EVERY: u64 = 12;
 /// Sweeps at start and then every so often.
 pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
     loop {
-        for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
-            if sweep(&app, outlet, &lifecycle).await.is_none() {
-                return Ok(());
-            }
+        if sweep_all(&app, &lifecycle).await.is_none() {
+            return Ok(());
         }
         tokio::select! {
             () = tokio::time::sleep(app.sweep_every) => {}
@@ -43,9 +42,32 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
     }
 }
 
+/// Sweeps all targets. None if the worker is told to stop before.
+async fn sweep_all(app: &App, lifecycle: &Lifecycle) -> Option<()> {
+    for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
+        let waits = until_done(lifecycle, "sweep", || something_waits(app, &outlet.name)).await?;
+        sweep(app, outlet, waits, lifecycle).await?;
+    }
+    let known = until_done(lifecycle, "endpoints", || {
+        app.endpoints.current(&app.ledger)
+    });
+    let known = known.await?;
+    let waits = until_done(lifecycle, "sweep", || something_waits(app, endpoint::ALL)).await?;
+    for outlet in known.enabled() {
+        sweep(app, outlet, waits, lifecycle).await?;
+    }
+    while until_done(lifecycle, "sweep", || app.ledger.bury_all_deleted(BATCH)).await? > 0 {}
+    Some(())
+}
+
 /// Publishes all of one target's deliveries that ought to move. None if the worker is told to stop before.
-async fn sweep(app: &App, outlet: &Outlet, lifecycle: &Lifecycle) -> Option<()> {
-    let before = until_done(lifecycle, "sweep", || lost_before(app, outlet)).await?;
+async fn sweep(app: &App, outlet: &Outlet, waits: bool, lifecycle: &Lifecycle) -> Option<()> {
+    // Behind an open breaker, or in a queue that has not been worked off, what waits is not lost.
+    let before = if waits || outlet.breaker.level() != Level::Closed {
+        Timestamp::UNIX_EPOCH
+    } else {
+        clock::now() - LOST_AFTER
+    };
     while !lifecycle.is_stopping() {
         if until_done(lifecycle, "sweep", || move_on(app, outlet, before)).await? == 0 {
             return Some(());
@@ -54,19 +76,15 @@ async fn sweep(app: &App, outlet: &Outlet, lifecycle: &Lifecycle) -> Option<()> 
     None
 }
 
-/// Since when a delivery has to have stood still to count as lost.
-async fn lost_before(app: &App, outlet: &Outlet) -> queue::Result<Timestamp> {
-    // Behind an open breaker, or in a queue that has not been worked off, what waits is not lost.
-    let mut waiting = outlet.breaker.level() != Level::Closed;
+/// Whether the queues of this name have not been worked off.
+async fn something_waits(app: &App, name: &str) -> queue::Result<bool> {
     for feed in Feed::ALL {
-        let name = QueueName::Target(outlet.name.clone(), *feed);
-        waiting |= app.queue.depth(&name).await?.ready > 0;
+        let name = QueueName::Target(name.to_owned(), *feed);
+        if app.queue.depth(&name).await?.ready > 0 {
+            return Ok(true);
+        }
     }
-    Ok(if waiting {
-        Timestamp::UNIX_EPOCH
-    } else {
-        clock::now() - LOST_AFTER
-    })
+    Ok(false)
 }
 
 /// Publishes a batch, and says how many that were. If the publish fails they are found again once they are lost.
@@ -80,7 +98,7 @@ async fn move_on(app: &App, outlet: &Outlet, before: Timestamp) -> anyhow::Resul
         deliveries = found.len(),
         "publishing deliveries that did not move"
     );
-    counter!("optout_deliveries_swept_total", "target" => outlet.name.clone())
+    counter!("optout_deliveries_swept_total", "target" => outlet.label().to_owned())
         .increment(found.len() as u64);
     let messages = found
         .iter()
@@ -99,10 +117,7 @@ pub(crate) async fn gauges(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Resul
             }
             queues(&app).await;
             waiting_for_a_person(&app).await;
-            for outlet in &app.outlets {
-                gauge!("optout_breaker_state", "target" => outlet.name.clone())
-                    .set(f64::from(outlet.breaker.level() as u8));
-            }
+            breakers(&app);
             tokio::time::sleep(GAUGES_EVERY).await;
         }
     };
@@ -111,6 +126,20 @@ pub(crate) async fn gauges(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Resul
         () = read_again_and_again => Ok(()),
         () = lifecycle.stopping() => Ok(()),
     }
+}
+
+/// Each configured target's; of the endpoints', who are without number, how many are open.
+fn breakers(app: &App) {
+    for outlet in &app.outlets {
+        gauge!("optout_breaker_state", "target" => outlet.name.clone())
+            .set(f64::from(outlet.breaker.level() as u8));
+    }
+    let known = app.endpoints.known();
+    let open = known
+        .enabled()
+        .filter(|outlet| outlet.breaker.level() != Level::Closed);
+    let open = u32::try_from(open.count()).unwrap_or(u32::MAX);
+    gauge!("optout_endpoint_breakers_open").set(f64::from(open));
 }
 
 async fn queues(app: &App) {
@@ -140,11 +169,16 @@ async fn waiting_for_a_person(app: &App) {
     let Ok(dead) = app.ledger.dead().await else {
         return;
     };
+    let of = |is: &dyn Fn(&str) -> bool| {
+        let counts = dead.iter().filter(|(target, _)| is(target));
+        counts.map(|(_, count)| *count).sum::<i64>() as f64
+    };
     for outlet in &app.outlets {
-        let of_it = dead.iter().find(|(target, _)| *target == outlet.name);
-        let count = of_it.map_or(0, |(_, count)| *count);
-        gauge!("optout_deliveries_dead", "target" => outlet.name.clone()).set(count as f64);
+        let count = of(&|target| target == outlet.name);
+        gauge!("optout_deliveries_dead", "target" => outlet.name.clone()).set(count);
     }
+    let count = of(&|target| endpoint::id_of(target).is_some());
+    gauge!("optout_deliveries_dead", "target" => endpoint::ALL).set(count);
 }
 
 /// Opt-outs that some target has not been told of, for an alert well before the deadlines of 48 hours and ten business

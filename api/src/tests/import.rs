@@ -1,5 +1,7 @@
 //! The suppression list out of files and into them.
 
+use std::ops::Range;
+
 use futures_util::StreamExt;
 use serde_json::json;
 
@@ -140,13 +142,6 @@ async fn what_is_no_list_is_refused_whole() {
     .await;
 }
 
-/// Lines for so many users, from `first` on.
-fn users(first: usize, count: usize) -> String {
-    (first..first + count)
-        .map(|number| format!("user{number}@example.com\n"))
-        .collect()
-}
-
 #[tokio::test]
 async fn an_import_that_breaks_off_says_how_far_it_came_and_is_done_by_importing_again() {
     on_each(async |door| {
@@ -156,10 +151,7 @@ async fn an_import_that_breaks_off_says_how_far_it_came_and_is_done_by_importing
             Some((Ok::<_, std::convert::Infallible>(piece), body))
         });
         let client = async {
-            pieces
-                .send(format!("email\n{}", users(0, 700)))
-                .await
-                .unwrap();
+            pieces.send(list("email\n", 0..700, "")).await.unwrap();
             while door.queue.published.lock().unwrap().is_empty() {
                 tokio::task::yield_now().await;
             }
@@ -169,7 +161,7 @@ async fn an_import_that_breaks_off_says_how_far_it_came_and_is_done_by_importing
                 "applied before the rest was sent"
             );
             door.queue.refuses.store(true, Ordering::SeqCst);
-            pieces.send(users(700, 500)).await.unwrap();
+            pieces.send(list("", 700..1200, "")).await.unwrap();
             drop(pieces);
         };
         let (answer, ()) = tokio::join!(import(door, Body::from_stream(body)), client);
@@ -183,7 +175,7 @@ async fn an_import_that_breaks_off_says_how_far_it_came_and_is_done_by_importing
             "{detail}"
         );
         door.queue.refuses.store(false, Ordering::SeqCst);
-        let file = format!("email\n{}", users(0, 1200));
+        let file = list("email\n", 0..1200, "");
         assert_eq!(
             counts(&import(door, file.clone()).await),
             [1200, 700, 500, 0, 0]
@@ -302,8 +294,9 @@ async fn wrong_lines_are_counted_all_and_told_in_short_and_the_first_thousand_of
 async fn an_export_is_an_import_elsewhere_that_gives_the_same_answers() {
     on_each(async |door| {
         door.record(fact(Kind::Unsubscribed), &[]).await;
-        let file = format!("contact,scope,reason\n+15551234567,news,\"a, \"\"b\"\"\"\nsmith+x@example.com,,=1+1\n{}", 
-            (0..1500).map(|number| format!("user{number}@example.com,,\n")).collect::<String>());
+        let head =
+            "contact,scope,reason\n+15551234567,news,\"a, \"\"b\"\"\"\nsmith+x@example.com,,=1+1\n";
+        let file = list(head, 0..1500, ",,");
         import(door, file).await;
         let text = export(door, "").await;
         assert_eq!(text.lines().count(), 1 + 1503);
@@ -314,7 +307,12 @@ async fn an_export_is_an_import_elsewhere_that_gives_the_same_answers() {
         let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
         let other = Door::new("elsewhere", Ledger::connect(&url, 2).await.unwrap(), folder);
         assert_eq!(counts(&import(&other, text).await), [1503, 1503, 0, 0, 0]);
-        for query in ["email=jane@example.com", "phone=%2B15551234567&scope=news", "email=smith%2Bx@example.com", "email=user1499@example.com"] {
+        for query in [
+            "email=jane@example.com",
+            "phone=%2B15551234567&scope=news",
+            "email=smith%2Bx@example.com",
+            "email=user1499@example.com",
+        ] {
             assert!(other.unsubscribed(query).await, "{query}");
         }
         assert!(!other.unsubscribed("phone=%2B15551234567&scope=other").await);
@@ -352,7 +350,7 @@ async fn an_export_is_sent_before_it_is_read_to_its_end_and_broken_off_if_the_le
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
     let door = Door::new("SQLite", Ledger::connect(&url, 2).await.unwrap(), folder);
-    import(&door, format!("email\n{}", users(0, 2500))).await;
+    import(&door, list("email\n", 0..2500, "")).await;
     let request = Request::get(EXPORT).header(KEY[0].0, KEY[0].1);
     let request = request.body(Body::empty()).unwrap();
     let response = door.router.clone().oneshot(request).await.unwrap();
@@ -370,4 +368,11 @@ async fn an_export_is_sent_before_it_is_read_to_its_end_and_broken_off_if_the_le
         "not read yet, and told as broken"
     );
     assert!(pages.next().await.is_none());
+}
+
+/// A file of these users, each line with the rest.
+fn list(head: &str, users: Range<u32>, rest: &str) -> String {
+    users.fold(head.to_owned(), |file, number| {
+        file + &format!("user{number}@example.com{rest}\n")
+    })
 }

@@ -7,6 +7,7 @@ mod check;
 mod compliance;
 mod contacts;
 mod deliveries;
+mod endpoints;
 mod errors;
 mod events;
 mod import;
@@ -39,6 +40,7 @@ use common::{
     envelope::Envelope,
     event::{Draft, Event, Identity, Kind, Undetermined},
     ledger::{Entry, Finished, Ledger},
+    outbound::Outbound,
     providers::Provider,
     queue::{self, Consumer, Depth, Message, Queue, QueueName},
 };
@@ -144,6 +146,12 @@ impl Door {
             keys: Role::ALL.iter().map(key).collect(),
             sources: BTreeSet::from(["shop".to_owned(), "news".to_owned(), "api".to_owned()]),
             targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
+            endpoints: Loaded::from_text("[endpoints]\nallow_http = true", BTreeMap::new())
+                .unwrap()
+                .config
+                .endpoints,
+            outbound: Outbound::new(vec!["127.0.0.0/8".parse().unwrap()], Duration::from_secs(5))
+                .unwrap(),
             talkable: Desk {
                 sources: vec![],
                 settings: Loaded::from_text("", BTreeMap::new())

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use serde::{Serialize, Serializer};
 use toml::Value;
 
 use super::{NAME_RULE, is_name};
 use crate::{
     event::Kind,
+    names::Unknown,
     settings::{Section, Setting},
 };
 
@@ -46,6 +48,24 @@ pub struct Rate {
 }
 
 impl Filter {
+    /// The filter of these names; `*` among them stands for all. None of them lets nothing through.
+    pub fn of(names: &[String]) -> Result<Self, Unknown> {
+        let kinds = names.iter().filter(|name| *name != "*");
+        let kinds = kinds
+            .map(|name| name.parse())
+            .collect::<Result<_, Unknown>>()?;
+        let all = names.iter().any(|name| name == "*");
+        Ok(if all { Self::All } else { Self::Only(kinds) })
+    }
+
+    /// The names that make it.
+    pub fn names(&self) -> Vec<&'static str> {
+        match self {
+            Self::All => vec!["*"],
+            Self::Only(kinds) => kinds.iter().map(|kind| kind.as_str()).collect(),
+        }
+    }
+
     /// Whether events of this kind pass.
     pub fn takes(&self, kind: Kind) -> bool {
         match self {
@@ -110,31 +130,23 @@ impl Target {
     }
 }
 
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
+    }
+}
+
 impl Setting for Filter {
     fn read(value: &Value) -> Result<Self, String> {
         let names = Vec::<String>::read(value)?;
         if names.is_empty() {
             return Err("is an empty list; [\"*\"] stands for every kind".to_owned());
         }
-        if names.iter().any(|name| name == "*") {
-            return Ok(Self::All);
-        }
-        let kinds = names
-            .iter()
-            .map(|name| Kind::read(&Value::from(name.as_str())));
-        kinds.collect::<Result<_, _>>().map(Self::Only)
+        Self::of(&names).map_err(|unknown| format!("is {unknown}"))
     }
 
     fn show(&self) -> Value {
-        match self {
-            Self::All => Value::Array(vec![Value::from("*")]),
-            Self::Only(kinds) => Value::Array(
-                kinds
-                    .iter()
-                    .map(|kind| Value::from(kind.as_str()))
-                    .collect(),
-            ),
-        }
+        Value::Array(self.names().into_iter().map(Value::from).collect())
     }
 }
 

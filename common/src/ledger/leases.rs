@@ -79,12 +79,7 @@ impl Ledger {
             leaves.insert(parsed(&row.try_get::<String, _>(0)?)?, granted);
         }
         if leaves.len() < deliveries.len() {
-            let text = "
-                SELECT deliveries.id, state, next_attempt_at, lease_until
-                FROM {rows} JOIN deliveries ON deliveries.id = rows.value->>'id'";
-            for row in self.query(text).bind(ids).fetch_all(&self.pool).await? {
-                let id: Uuid = parsed(&row.try_get::<String, _>(0)?)?;
-                let refused = refusal(&row, now)?;
+            for (id, refused) in self.refusals(ids, now).await? {
                 leaves.entry(id).or_insert(refused);
             }
         }
@@ -102,6 +97,23 @@ impl Ledger {
             answer
         };
         Ok(deliveries.iter().map(&mut granted).collect())
+    }
+
+    /// Why these deliveries are not to be attempted at `now`, of those that the ledger knows.
+    pub(super) async fn refusals(
+        &self,
+        ids: String,
+        now: Timestamp,
+    ) -> Result<HashMap<Uuid, Leave>> {
+        let text = "
+            SELECT deliveries.id, state, next_attempt_at, lease_until
+            FROM {rows} JOIN deliveries ON deliveries.id = rows.value->>'id'";
+        let found = self.query(text).bind(ids).fetch_all(&self.pool).await?;
+        let refused = |row: &AnyRow| {
+            let id = parsed(&row.try_get::<String, _>(0)?)?;
+            Ok((id, refusal(row, now)?))
+        };
+        found.iter().map(refused).collect()
     }
 
     /// Records what came of attempts that `owner` made, and ends their leases. What was delivered stays delivered.
@@ -206,6 +218,6 @@ fn finished_row(finished: &Finished, now: i64) -> serde_json::Value {
 }
 
 /// PostgreSQL's text holds no NUL, and what a target answers may.
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

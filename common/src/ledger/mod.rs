@@ -6,11 +6,14 @@
 //!
 //! Every write is a statement, or a transaction of a few, that may run twice with the same result.
 
+mod aside;
 mod audit;
 mod compliance;
 mod contacts;
 mod deliveries;
+mod endpoints;
 mod events;
+mod failing;
 mod leases;
 mod page;
 mod quarantine;
@@ -39,6 +42,7 @@ pub use audit::{Act, Audited, Broken, TrailFilter, Verified};
 pub use compliance::{Compliance, Late, Overdue, Percentiles, TargetTimes, Undelivered};
 pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use events::{EventFilter, StoredEnvelope};
+pub use failing::{Failing, Fared};
 pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};

@@ -87,6 +87,8 @@ pub struct Setup<'a> {
     pub outbound: &'a Outbound,
 }
 
+pub(crate) use http::endpoint;
+
 /// The kind called `name`.
 pub fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)

@@ -138,6 +138,15 @@ impl Bench {
         .await;
     }
 
+    /// Waits until the target has been told of so many events.
+    pub(crate) async fn log_has(&self, events: usize) {
+        until(async || {
+            let log = std::fs::read_to_string(self.file()).unwrap_or_default();
+            (log.lines().count() == events).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) fn file(&self) -> PathBuf {
         self.folder.path().join("events.jsonl")
     }

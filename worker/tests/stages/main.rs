@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 mod bench;
+mod endpoints;
 mod overtaken;
+mod receiver;
 
 use std::{sync::Arc, time::Duration};
 

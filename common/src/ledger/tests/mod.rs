@@ -1,7 +1,9 @@
 //! The ledger's promises, on SQLite and on PostgreSQL alike.
 
+mod aside;
 mod audit;
 mod compliance;
+mod endpoints;
 mod leases;
 mod listing;
 mod quarantine;

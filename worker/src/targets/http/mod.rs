@@ -17,8 +17,7 @@ use common::{
     delivery::{Answer, Delivery},
     outbound::Outbound,
     settings::Section,
-    signature::standard_key,
-    webhook::{self, Payload},
+    webhook::{self, Key, Payload},
 };
 use reqwest::{
     Method,
@@ -57,7 +56,7 @@ struct Http {
     method: Method,
     headers: HeaderMap,
     /// None of them where the target is not to be signed for.
-    keys: Vec<Vec<u8>>,
+    keys: Vec<Key>,
     body: Option<Template>,
     outbound: Outbound,
 }
@@ -100,8 +99,21 @@ fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
     }))
 }
 
+/// The target that a registered endpoint is.
+pub(crate) fn endpoint(url: Url, keys: Vec<Key>, outbound: Outbound) -> Box<dyn Target> {
+    let json = HeaderValue::from_static("application/json");
+    Box::new(Http {
+        url,
+        method: Method::POST,
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+        keys,
+        body: None,
+        outbound,
+    })
+}
+
 /// The signing keys, none of them where `sign = false`.
-fn keys(section: &mut Section) -> Option<Vec<Vec<u8>>> {
+fn keys(section: &mut Section) -> Option<Vec<Key>> {
     let sign = section.or("sign", true);
     let given = section.keys().iter().any(|key| key == "secret");
     match (sign, given) {
@@ -124,7 +136,7 @@ fn keys(section: &mut Section) -> Option<Vec<Vec<u8>>> {
         (true, true) => {}
     }
     let before = section.mistakes().len();
-    let keys: Option<Vec<_>> = section.secrets("secret").iter().map(standard_key).collect();
+    let keys: Option<Vec<_>> = section.secrets("secret").iter().map(Key::of).collect();
     if keys.is_none() {
         section.mistake(
             "secret",

@@ -1,0 +1,255 @@
+//! Desks: one for each endpoint that there is something for, with its slots, a short line of messages that wait for
+//! them, and the pace at which what finds no room in the line comes back. All of it is one loop's, and asks nobody.
+//!
+//! The line keeps the slots busy, and lets what suppresses or clears overtake what only tells. It is short, since what
+//! waits in it is in hand, and what is in hand is bounded for all endpoints together.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use common::{clock, endpoint, event::Effect};
+use jiff::Timestamp;
+use tokio::{sync::mpsc::UnboundedSender, time::Instant};
+use tracing::{debug, error};
+use uuid::Uuid;
+
+use super::{Known, Standing};
+use crate::{
+    Outlet,
+    attempt::{Call, Fresh},
+    breaker::Admission,
+};
+
+/// Messages that wait in one line, of each urgency.
+const LINE: usize = 64;
+
+/// Messages that wait in all lines together.
+const LINES: usize = 1024;
+
+/// What is put off comes back no sooner.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// And no later, or a little later: so long an endpoint that works again may have to wait for what was put off.
+const LONGEST: Duration = Duration::from_mins(15);
+
+/// The time between two messages that come back to an endpoint that works: what its slots are likely to take, between
+/// these.
+const BETWEEN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
+
+/// The same for an endpoint that does not: what comes back is mostly put off again.
+const BETWEEN_FAILING: Duration = Duration::from_millis(10);
+
+/// What to do with the messages that came, and with those that can go now.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) calls: Vec<Call<Fresh>>,
+    pub(super) later: Vec<(Fresh, Timestamp)>,
+    pub(super) parked: Vec<Fresh>,
+    pub(super) deleted: Vec<Fresh>,
+}
+
+/// A call that ended; it took that long.
+pub(super) struct Ended {
+    id: Uuid,
+    took: Duration,
+}
+
+/// A slot, which tells when it is free again.
+struct Slot {
+    id: Uuid,
+    begun: Instant,
+    ended: UnboundedSender<Ended>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let (id, took) = (self.id, self.begun.elapsed());
+        if self.ended.send(Ended { id, took }).is_err() {
+            debug!("a call ended after its loop");
+        }
+    }
+}
+
+/// The desks of one loop.
+pub(super) struct Desks {
+    slots: u16,
+    /// Where the end of each call is told.
+    ended: UnboundedSender<Ended>,
+    of: HashMap<Uuid, Desk>,
+    /// Messages that wait in the lines.
+    waiting: usize,
+}
+
+/// One endpoint's desk.
+struct Desk {
+    id: Uuid,
+    free: u16,
+    urgent: Lane,
+    bulk: Lane,
+    /// What a call takes, on average of the last ones.
+    took: Duration,
+}
+
+/// What waits and what was put off, of one urgency.
+#[derive(Default)]
+struct Lane {
+    line: VecDeque<Fresh>,
+    /// When the last that was put off comes back.
+    booked: Option<Timestamp>,
+}
+
+impl Desks {
+    /// Desks with so many slots each. The end of each call is told to `ended`, for [`Desks::plan`].
+    pub(super) fn new(slots: u16, ended: UnboundedSender<Ended>) -> Self {
+        Self {
+            slots,
+            ended,
+            of: HashMap::new(),
+            waiting: 0,
+        }
+    }
+
+    /// Puts the messages that came into their lines, frees the slots of the calls that ended, and plans for the
+    /// endpoints that this concerns.
+    pub(super) fn plan(&mut self, known: &Known, fresh: Vec<Fresh>, ended: Vec<Ended>) -> Plan {
+        let (mut plan, mut ids) = (Plan::default(), BTreeSet::new());
+        for Ended { id, took } in ended {
+            if let Some(desk) = self.of.get_mut(&id) {
+                desk.free += 1;
+                desk.took = (desk.took * 7 + took) / 8;
+                ids.insert(id);
+            }
+        }
+        for one in fresh {
+            let Some(id) = endpoint::id_of(&one.delivery.target) else {
+                error!(delivery.id = %one.delivery.id, "a delivery lies in the endpoints' queue, but is to no endpoint");
+                continue;
+            };
+            ids.insert(id);
+            self.waiting += 1;
+            let desk = self.of.entry(id);
+            let desk = desk.or_insert_with(|| Desk::new(id, self.slots));
+            desk.lane(&one).line.push_back(one);
+        }
+        for id in ids {
+            let Some(desk) = self.of.get_mut(&id) else {
+                continue;
+            };
+            self.waiting -= desk.waiting();
+            match known.standing(id) {
+                Standing::Enabled(outlet) => {
+                    let room = LINES.saturating_sub(self.waiting);
+                    desk.serve(outlet, room, &self.ended, &mut plan);
+                    self.waiting += desk.waiting();
+                }
+                Standing::Disabled => plan.parked.extend(desk.clear()),
+                Standing::Deleted => {
+                    plan.deleted.extend(desk.clear());
+                    self.of.remove(&id);
+                }
+            }
+        }
+        plan
+    }
+
+    /// Gives all that waits back to the queue.
+    pub(super) fn clear(&mut self) {
+        self.of.values_mut().for_each(|desk| drop(desk.clear()));
+        self.waiting = 0;
+    }
+}
+
+impl Desk {
+    fn new(id: Uuid, free: u16) -> Self {
+        Self {
+            id,
+            free,
+            urgent: Lane::default(),
+            bulk: Lane::default(),
+            took: Duration::from_millis(100),
+        }
+    }
+
+    /// Where a message waits.
+    fn lane(&mut self, fresh: &Fresh) -> &mut Lane {
+        match fresh.delivery.event.effect {
+            Effect::Suppress | Effect::Clear => &mut self.urgent,
+            Effect::None => &mut self.bulk,
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.urgent.line.len() + self.bulk.line.len()
+    }
+
+    fn next(&mut self) -> Option<Fresh> {
+        let urgent = self.urgent.line.pop_front();
+        urgent.or_else(|| self.bulk.line.pop_front())
+    }
+
+    fn clear(&mut self) -> impl Iterator<Item = Fresh> {
+        self.urgent.line.drain(..).chain(self.bulk.line.drain(..))
+    }
+
+    /// Plans calls for what the slots and the breaker let through. Of the rest as much waits as there is room for.
+    fn serve(
+        &mut self,
+        outlet: &Arc<Outlet>,
+        mut room: usize,
+        ended: &UnboundedSender<Ended>,
+        plan: &mut Plan,
+    ) {
+        let mut pause = SHORTEST;
+        let mut between = (self.took / u32::from(outlet.slots)).clamp(BETWEEN.0, BETWEEN.1);
+        while self.free > 0 && self.waiting() > 0 {
+            let begun = Instant::now();
+            let probing = match outlet.breaker.admit(begun) {
+                Admission::Free => false,
+                Admission::Probe => true,
+                Admission::Wait(until) => {
+                    pause = pause.max(until - begun);
+                    between = BETWEEN_FAILING;
+                    room = 0;
+                    break;
+                }
+            };
+            self.free -= 1;
+            let (id, ended) = (self.id, ended.clone());
+            plan.calls.push(Call {
+                outlet: Arc::clone(outlet),
+                slot: Box::new(Slot { id, begun, ended }),
+                probing,
+                deliveries: self.next().into_iter().collect(),
+            });
+        }
+        for lane in [&mut self.urgent, &mut self.bulk] {
+            while lane.line.len() > room.min(LINE) {
+                let until = lane.book(pause, between);
+                let last = lane.line.pop_back();
+                plan.later.extend(last.map(|fresh| (fresh, until)));
+            }
+            room -= lane.line.len();
+        }
+    }
+}
+
+impl Lane {
+    /// When one more message comes back: after the last one, and after a pause. So the more are put off the longer
+    /// each of them stays away, and they come back one by one.
+    fn book(&mut self, pause: Duration, between: Duration) -> Timestamp {
+        let now = clock::now();
+        let after = |time: Timestamp, pause| time.saturating_add(pause).unwrap_or(time);
+        let latest = after(now, LONGEST.mul_f64(1.0 + 0.2 * rand::random::<f64>()));
+        let soonest = after(now, pause);
+        let next = self.booked.map_or(soonest, |booked| after(booked, between));
+        let booked = next.max(soonest);
+        if booked > latest {
+            return latest;
+        }
+        self.booked = Some(booked);
+        booked
+    }
+}
