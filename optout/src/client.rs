@@ -11,7 +11,7 @@ use common::{
     config::{Loaded, Role},
     startup,
 };
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
@@ -41,22 +41,28 @@ fn complain(error: &anyhow::Error) {
     eprintln!("{error:#}");
 }
 
-/// A client for our own services, which may well be on a private address.
+/// How long a service of ours may keep silent in the middle of an answer.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A client for our own services, which may well be on a private address. It has no deadline for the whole: an export may
+/// take its time.
+pub(crate) fn http() -> anyhow::Result<Client> {
+    Ok(builder().read_timeout(SILENCE).build()?)
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the outbound client refuses private addresses, where our own services are"
 )]
-pub(crate) fn http() -> anyhow::Result<Client> {
+fn builder() -> ClientBuilder {
     // Fails only if it is installed already.
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
-    // No deadline for the whole: an export or an import may take its time.
-    Ok(Client::builder()
+    Client::builder()
         .no_proxy()
         .connect_timeout(Duration::from_secs(5))
-        .read_timeout(Duration::from_secs(30))
-        .build()?)
+        .tcp_keepalive(SILENCE)
 }
 
 /// Where the api is, and the key to ask it with.
@@ -101,6 +107,13 @@ impl Api {
             base,
             key,
         })
+    }
+
+    /// The same for a request that is answered only when its body has been dealt with, however long that takes: there
+    /// silence is no failure. That the host is gone is noticed by TCP.
+    pub(crate) fn patient(self) -> anyhow::Result<Self> {
+        let http = builder().build()?;
+        Ok(Self { http, ..self })
     }
 
     /// A request to `path`, which begins with a slash.

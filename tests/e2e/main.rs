@@ -6,6 +6,7 @@ mod faults;
 mod operations;
 mod pipeline;
 mod replay;
+mod suppressions;
 
 use tests::{Kind, Receiver};
 
