@@ -220,10 +220,12 @@ impl Ledger {
     }
 }
 
-/// Where a page of a list begins (`$11` a time, `$12` an id), and its order.
+/// Where a page of a list begins (`$10` and `$11` are times, `$12` is an id), and its order.
 pub(super) const NEWEST_FIRST: &str =
-    "(occurred_at, id) < ($11, $12) ORDER BY occurred_at DESC, id DESC";
-const BY_ID: &str = "occurred_at < $11 AND id > $12 ORDER BY id";
+    "occurred_at >= $10 AND (occurred_at, id) < ($11, $12) ORDER BY occurred_at DESC, id DESC";
+/// The plus signs keep the index on the time out of it: each page would be sorted out of all that is left.
+pub(super) const BY_ID: &str =
+    "+occurred_at >= $10 AND +occurred_at < $11 AND id > $12 ORDER BY id";
 
 /// One page of the suppressions that match.
 pub(super) fn listing(filter: &SuppressionFilter, page: &str) -> String {
@@ -237,7 +239,7 @@ pub(super) fn listing(filter: &SuppressionFilter, page: &str) -> String {
         "SELECT {COLUMNS} FROM registers
         WHERE {contact} AND ($3 IS NULL OR scope = $3) AND ($4 IS NULL OR source = $4) AND ($5 IS NULL OR lane = $5)
             AND ($6 IS NULL OR kind = $6) AND ($7 IS NULL OR reason = $7) AND ($8 IS NULL OR origin = $8)
-            AND ($9 IS NULL OR suppressed = $9) AND occurred_at >= $10 AND {page} LIMIT $13"
+            AND ($9 IS NULL OR suppressed = $9) AND {page} LIMIT $13"
     )
 }
 

@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::{
-    super::suppressions::{NEWEST_FIRST, listing},
+    super::suppressions::{BY_ID, NEWEST_FIRST, listing},
     *,
 };
 use crate::event::{Lane, Register};
@@ -81,18 +81,21 @@ async fn a_page_of_every_suppression_is_filtered_like_the_list() {
 }
 
 #[tokio::test]
-async fn a_list_is_read_by_time_and_that_of_a_contact_by_the_contact() {
+async fn a_list_is_read_in_the_order_of_an_index_and_that_of_a_contact_by_the_contact() {
     let [Fresh { ledger, .. }, _] = &fresh().await;
     let jane = Contact::email("jane@example.com").unwrap();
-    for (contact, index) in [
-        (None, "registers_by_time"),
-        (Some(jane), "sqlite_autoindex_registers_1"),
+    let by_contact = "sqlite_autoindex_registers_1";
+    for (contact, page, index) in [
+        (None, NEWEST_FIRST, "registers_by_time"),
+        (None, BY_ID, "registers_by_id"),
+        (Some(&jane), NEWEST_FIRST, by_contact),
+        (Some(&jane), BY_ID, by_contact),
     ] {
         let filter = SuppressionFilter {
-            contact,
+            contact: contact.cloned(),
             ..SuppressionFilter::default()
         };
-        let text = listing(&filter, NEWEST_FIRST);
+        let text = listing(&filter, page);
         let plan = ledger.query(&format!("EXPLAIN QUERY PLAN {text}"));
         let rows = plan.fetch_all(&ledger.pool).await.unwrap();
         let steps: Vec<String> = rows
@@ -100,6 +103,8 @@ async fn a_list_is_read_by_time_and_that_of_a_contact_by_the_contact() {
             .map(|row| row.try_get("detail").unwrap())
             .collect();
         assert!(steps[0].contains(index), "{steps:?}");
+        // The few of a contact may be sorted, all of them may not.
+        assert!(contact.is_some() || steps.len() == 1, "{steps:?}");
     }
 }
 
