@@ -136,8 +136,8 @@ async fn a_contact_is_suppressed_and_lifted_by_hand() {
     .await;
     let listed: Value = serde_json::from_str(&listed.out).unwrap();
     let id = listed["items"][0]["id"].as_str().unwrap();
-    let lifted = suppressions(&optout, &["lift", id, "--reason", "by phone"], "").await;
-    assert!(lifted.out.contains("lifted"), "{}", lifted.err);
+    let done = suppressions(&optout, &["lift", id, "--reason", "by phone"], "").await;
+    assert!(done.out.contains("lifted"), "{}", done.err);
     told(&receiver, 2).await;
     let listed = suppressions(&optout, &["list", "--state", "active"], "").await;
     assert_eq!(listed.out.trim(), "", "{}", listed.err);

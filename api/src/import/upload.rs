@@ -80,6 +80,6 @@ impl Upload {
     /// The hash of what has come, as `sha256sum` prints it.
     pub(super) fn sha256(&self) -> String {
         let digest = self.hash.clone().finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:x}", Bytes::copy_from_slice(&digest))
     }
 }

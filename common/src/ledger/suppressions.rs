@@ -5,7 +5,11 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::{Row, any::AnyRow};
+use sqlx::{
+    Any, Row,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
 use uuid::Uuid;
 
 use super::{Ledger, Page, Result, events, micros, page::Cursor, parsed, rows, timestamp};
@@ -124,9 +128,14 @@ impl Ledger {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<Page<Suppression>> {
-        let begin = Cursor::read(cursor, filter.to)?;
-        let text = listing(filter, NEWEST_FIRST);
-        let found = self.listed(&text, filter, begin, limit + 1).await?;
+        let after = Cursor::read(cursor, filter.to)?;
+        // The cursor has that bound in it.
+        let filter = SuppressionFilter {
+            to: None,
+            ..filter.clone()
+        };
+        let query = self.listed(&filter, Order::NewestFirst, after.id, limit + 1);
+        let found = suppressions(&query.bind(after.at).fetch_all(&self.pool).await?)?;
         let found = found.into_iter().map(|suppression| {
             let cursor = Cursor {
                 at: micros(suppression.occurred_at),
@@ -145,12 +154,9 @@ impl Ledger {
         limit: usize,
         after: Option<Uuid>,
     ) -> Result<Vec<Suppression>> {
-        let begin = Cursor {
-            at: filter.to.map_or(i64::MAX, micros),
-            id: after.map(|id| id.to_string()).unwrap_or_default(),
-        };
-        let text = listing(filter, BY_ID);
-        self.listed(&text, filter, begin, limit).await
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let query = self.listed(filter, Order::ById, after, limit);
+        suppressions(&query.fetch_all(&self.pool).await?)
     }
 
     /// One suppression, standing or lifted.
@@ -191,17 +197,17 @@ impl Ledger {
         Ok(events)
     }
 
-    async fn listed(
+    /// The question for [`listing`], but for the time that a page begins at.
+    fn listed(
         &self,
-        text: &str,
         filter: &SuppressionFilter,
-        begin: Cursor,
+        order: Order,
+        after: String,
         limit: usize,
-    ) -> Result<Vec<Suppression>> {
+    ) -> Query<'static, Any, AnyArguments> {
         let contact = filter.contact.as_ref();
         let active = |state| i64::from(state == Standing::Active);
-        let query = self
-            .query(text)
+        self.query(&listing(filter, order))
             .bind(contact.map(|contact| contact.address.clone()))
             .bind(contact.map(|contact| contact.channel.to_string()))
             .bind(filter.scope.clone())
@@ -211,35 +217,61 @@ impl Ledger {
             .bind(filter.reason.clone())
             .bind(filter.origin.map(|origin| origin.to_string()))
             .bind(filter.state.map(active))
-            .bind(filter.from.map_or(i64::MIN, micros))
-            .bind(begin.at)
-            .bind(begin.id)
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let found = query.fetch_all(&self.pool).await?;
-        found.iter().map(suppression).collect()
+            .bind(filter.from.map(micros))
+            .bind(filter.to.map(micros))
+            .bind(after)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     }
 }
 
-/// Where a page of a list begins (`$10` and `$11` are times, `$12` is an id), and its order.
-pub(super) const NEWEST_FIRST: &str =
-    "occurred_at >= $10 AND (occurred_at, id) < ($11, $12) ORDER BY occurred_at DESC, id DESC";
-/// The plus signs keep the index on the time out of it: each page would be sorted out of all that is left.
-pub(super) const BY_ID: &str =
-    "+occurred_at >= $10 AND +occurred_at < $11 AND id > $12 ORDER BY id";
+fn suppressions(rows: &[AnyRow]) -> Result<Vec<Suppression>> {
+    rows.iter().map(suppression).collect()
+}
 
-/// One page of the suppressions that match.
-pub(super) fn listing(filter: &SuppressionFilter, page: &str) -> String {
-    // Written out where it is asked for, so that the index on the contact is used.
-    let contact = if filter.contact.is_some() {
-        "contact = $1 AND channel = $2"
-    } else {
-        "$1 IS NULL AND $2 IS NULL"
+/// In which order a list is read; each is that of an index.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Order {
+    NewestFirst,
+    ById,
+}
+
+/// One page of the suppressions that match. A condition is written out only where it is asked for: a database that plans
+/// for any filter at once expects few rows of each, and would rather sort them than read them in the order of an index.
+pub(super) fn listing(filter: &SuppressionFilter, order: Order) -> String {
+    let (time, page) = match order {
+        Order::NewestFirst => (
+            "occurred_at",
+            "(occurred_at, id) < ($14, $12) ORDER BY occurred_at DESC, id DESC",
+        ),
+        // The plus keeps the index on the time out of it, for the same reason.
+        Order::ById => ("+occurred_at", "id > $12 ORDER BY id"),
     };
+    let conditions = [
+        (filter.contact.is_some(), "contact ="),
+        (filter.contact.is_some(), "channel ="),
+        (filter.scope.is_some(), "scope ="),
+        (filter.source.is_some(), "source ="),
+        (filter.lane.is_some(), "lane ="),
+        (filter.kind.is_some(), "kind ="),
+        (filter.reason.is_some(), "reason ="),
+        (filter.origin.is_some(), "origin ="),
+        (filter.state.is_some(), "suppressed ="),
+        (filter.from.is_some(), &format!("{time} >=")),
+        (filter.to.is_some(), &format!("{time} <")),
+    ];
+    let conditions: Vec<_> = (1..)
+        .zip(conditions)
+        .map(|(place, (asked, condition))| {
+            if asked {
+                format!("{condition} ${place}")
+            } else {
+                format!("${place} IS NULL")
+            }
+        })
+        .collect();
     format!(
-        "SELECT {COLUMNS} FROM registers
-        WHERE {contact} AND ($3 IS NULL OR scope = $3) AND ($4 IS NULL OR source = $4) AND ($5 IS NULL OR lane = $5)
-            AND ($6 IS NULL OR kind = $6) AND ($7 IS NULL OR reason = $7) AND ($8 IS NULL OR origin = $8)
-            AND ($9 IS NULL OR suppressed = $9) AND {page} LIMIT $13"
+        "SELECT {COLUMNS} FROM registers WHERE {} AND {page} LIMIT $13",
+        conditions.join(" AND ")
     )
 }
 

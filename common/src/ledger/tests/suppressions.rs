@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::{
-    super::suppressions::{BY_ID, NEWEST_FIRST, listing},
+    super::suppressions::{Order, listing},
     *,
 };
 use crate::event::{Lane, Register};
@@ -85,17 +85,17 @@ async fn a_list_is_read_in_the_order_of_an_index_and_that_of_a_contact_by_the_co
     let [Fresh { ledger, .. }, _] = &fresh().await;
     let jane = Contact::email("jane@example.com").unwrap();
     let by_contact = "sqlite_autoindex_registers_1";
-    for (contact, page, index) in [
-        (None, NEWEST_FIRST, "registers_by_time"),
-        (None, BY_ID, "registers_by_id"),
-        (Some(&jane), NEWEST_FIRST, by_contact),
-        (Some(&jane), BY_ID, by_contact),
+    for (contact, order, index) in [
+        (None, Order::NewestFirst, "registers_by_time"),
+        (None, Order::ById, "registers_by_id"),
+        (Some(&jane), Order::NewestFirst, by_contact),
+        (Some(&jane), Order::ById, by_contact),
     ] {
         let filter = SuppressionFilter {
             contact: contact.cloned(),
             ..SuppressionFilter::default()
         };
-        let text = listing(&filter, page);
+        let text = listing(&filter, order);
         let plan = ledger.query(&format!("EXPLAIN QUERY PLAN {text}"));
         let rows = plan.fetch_all(&ledger.pool).await.unwrap();
         let steps: Vec<String> = rows
