@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Json, extract::State, http::StatusCode};
 use common::{
     delivery::{Attempt, Delivery},
-    fault,
+    endpoint, fault,
     ledger::{DeliveryFilter, DeliveryRow, Page},
     queue::{Feed, Message, QueueName},
 };
@@ -92,7 +92,7 @@ pub(crate) async fn retry(
     let Some(before) = asked(app.ledger.delivery(id)).await? else {
         return Err(gone);
     };
-    sendable(&app, &before.target)?;
+    sendable(&app, &before.target).await?;
     let Some(delivery) = asked(app.ledger.restart(id)).await? else {
         return Err(gone);
     };
@@ -106,12 +106,15 @@ pub(crate) async fn retry(
 }
 
 /// A target that nobody takes deliveries for is not sent any: they would lie in its queue, or find none.
-fn sendable(app: &App, target: &str) -> Result<()> {
-    match app.targets.get(target) {
+async fn sendable(app: &App, target: &str) -> Result<()> {
+    match app.is_enabled(target).await? {
         Some(true) => Ok(()),
         Some(false) => Err(Error::Conflict(format!(
             "the target {target} is disabled: its deliveries wait, and are sent once it is enabled"
         ))),
+        None if endpoint::id_of(target).is_some() => {
+            Err(Error::Conflict(format!("the target {target} was deleted")))
+        }
         None => Err(Error::Conflict(format!(
             "the target {target} is not configured any more"
         ))),
@@ -129,5 +132,5 @@ pub(crate) fn message(delivery: &Delivery) -> Message {
 
 /// Where what is told again waits for a target.
 pub(crate) fn retried(target: &str) -> QueueName {
-    QueueName::Target(target.to_owned(), Feed::Retried)
+    endpoint::queue_of(target, Feed::Retried)
 }

@@ -10,6 +10,7 @@ mod changes;
 mod check;
 mod compliance;
 mod deliveries;
+mod endpoints;
 mod error;
 mod events;
 mod evidence;
@@ -38,14 +39,16 @@ use axum::{
     http::{HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::Response,
-    routing::{MethodRouter, delete, get, post},
+    routing::{MethodRouter, delete, get, post, put},
 };
 use bytes::Bytes;
 use common::{
     config::{ApiKey, Config, Role},
+    endpoint,
     http::{self, Limits},
-    ledger::Ledger,
+    ledger::{self, Ledger},
     lifecycle::Lifecycle,
+    outbound::NoClient,
     providers::talkable::PATH as TALKABLE,
     queue::{Feed, Message, Priority, Queue, QueueName},
     request,
@@ -56,7 +59,7 @@ use tracing::warn;
 
 pub use error::Error;
 
-use crate::{talkable::Desk, trail::Trail};
+use crate::{endpoints::Rules, talkable::Desk, trail::Trail};
 
 /// What the api needs to answer.
 pub struct App {
@@ -67,17 +70,23 @@ pub struct App {
     pub sources: BTreeSet<String>,
     /// The configured targets by name: whether each is enabled.
     pub targets: BTreeMap<String, bool>,
+    endpoints: Rules,
     talkable: Desk,
     trail: Trail,
 }
 
 impl App {
-    fn new(config: &Config, ledger: Ledger, queue: Arc<dyn Queue>, trail: Trail) -> Self {
+    fn new(
+        config: &Config,
+        ledger: Ledger,
+        queue: Arc<dyn Queue>,
+        trail: Trail,
+    ) -> Result<Self, NoClient> {
         let targets = config
             .targets
             .iter()
             .map(|target| (target.name.clone(), target.enabled));
-        Self {
+        Ok(Self {
             ledger,
             queue,
             keys: config.api.keys.clone(),
@@ -88,9 +97,28 @@ impl App {
                 .chain([request::SOURCE.to_owned()])
                 .collect(),
             targets: targets.collect(),
+            endpoints: Rules::new(config)?,
             talkable: Desk::new(config),
             trail,
-        }
+        })
+    }
+
+    /// Whether a target is enabled, be it configured or an endpoint; None if there is none of that name.
+    async fn is_enabled(&self, target: &str) -> Result<Option<bool>, Error> {
+        let Some(id) = endpoint::id_of(target) else {
+            return Ok(self.targets.get(target).copied());
+        };
+        let found = error::asked(self.ledger.endpoint(id)).await?;
+        Ok(found.map(|endpoint| endpoint.enabled))
+    }
+
+    /// The targets that somebody takes deliveries for.
+    async fn enabled(&self) -> ledger::Result<Vec<String>> {
+        let configured = self.targets.iter().filter(|(_, enabled)| **enabled);
+        let configured = configured.map(|(name, _)| name.clone());
+        let endpoints = self.ledger.enabled_endpoints().await?;
+        let endpoints = endpoints.into_iter().map(endpoint::target);
+        Ok(configured.chain(endpoints).collect())
     }
 
     /// Puts one message into a queue, due now; returns when it is durable there.
@@ -106,10 +134,10 @@ impl App {
 
 /// The queues that the api publishes to, to be declared before it starts.
 pub fn queues(config: &Config) -> Vec<QueueName> {
-    let targets = config
-        .targets
-        .iter()
-        .map(|target| QueueName::Target(target.name.clone(), Feed::Retried));
+    let names = config.targets.iter().map(|target| target.name.as_str());
+    let targets = names
+        .chain([endpoint::ALL])
+        .map(|name| QueueName::Target(name.to_owned(), Feed::Retried));
     let inbound = Priority::ALL.iter().copied().map(QueueName::Inbound);
     targets.chain(inbound).collect()
 }
@@ -183,11 +211,40 @@ pub fn router(app: Arc<App>) -> Router {
             "/api/v1/brevo/unsubscribe",
             may(Role::Write, post(brevo::unsubscribe)).route_layer(from_fn(brevo::in_its_words)),
         )
+        .merge(endpoint_routes(may))
         .fallback(async || Error::NoSuchPath)
         .method_not_allowed_fallback(async || Error::NoSuchMethod)
         .layer(from_fn(count))
         .layer(map_response(harden))
         .with_state(app)
+}
+
+/// SentinMail's paths, each with and without the final slash.
+fn endpoint_routes(
+    may: impl Fn(Role, MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>>,
+) -> Router<Arc<App>> {
+    let all =
+        may(Role::Read, get(endpoints::list)).merge(may(Role::Write, post(endpoints::create)));
+    let one = may(Role::Read, get(endpoints::show)).merge(may(
+        Role::Write,
+        put(endpoints::update).delete(endpoints::delete),
+    ));
+    let rotate = may(Role::Write, post(endpoints::rotate));
+    let test = may(Role::Write, post(endpoints::test));
+    let paths = [
+        ("", all),
+        ("/{id}", one),
+        ("/{id}/rotate", rotate),
+        ("/{id}/test", test),
+    ];
+    paths
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| {
+            let path = format!("/api/emails/webhook-endpoints{path}");
+            router
+                .route(&path, methods.clone())
+                .route(&format!("{path}/"), methods)
+        })
 }
 
 /// Serves the api on `listener`: starts the accept loop, and returns.
@@ -197,7 +254,7 @@ pub fn run(
     ledger: Ledger,
     queue: Arc<dyn Queue>,
     lifecycle: &Lifecycle,
-) {
+) -> Result<(), NoClient> {
     if config.api.keys.is_empty() {
         warn!("no api.keys are configured: every request is answered 401");
     }
@@ -206,12 +263,13 @@ pub fn run(
         "audit",
         trail::write(acts, ledger.clone(), lifecycle.clone()),
     );
-    let app = Arc::new(App::new(config, ledger, queue, trail));
+    let app = Arc::new(App::new(config, ledger, queue, trail)?);
     lifecycle.spawn("replay", replays::run(Arc::clone(&app), lifecycle.clone()));
     lifecycle.spawn(
         "api",
         http::serve(listener, router(app), Limits::default(), lifecycle.clone()),
     );
+    Ok(())
 }
 
 /// Counts and times each request, by the path as it is declared: ids would make a metric each.

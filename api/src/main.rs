@@ -25,6 +25,6 @@ async fn start(process: Process, loaded: Loaded, (): ()) -> anyhow::Result<()> {
         .queue(Arc::clone(&queue))
         .ledger(ledger.clone());
     process.watch(config.api.ops_bind, ops).await?;
-    api::run(listener, config, ledger, queue, lifecycle);
+    api::run(listener, config, ledger, queue, lifecycle)?;
     Ok(())
 }

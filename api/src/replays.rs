@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wish {
-    /// A configured target; without one, all that are enabled.
+    /// A configured target, or `endpoint.ID`; without one, all that are enabled.
     target: Option<String>,
     /// `pending`, `retrying`, `delivered` or `dead`; without one, what is delivered or dead.
     state: Option<String>,
@@ -70,7 +70,7 @@ pub(crate) async fn start(
     query.finish()?;
     let dry_run = wish.dry_run;
     let filter = wish.filter()?;
-    let targets = targets(&app, filter.target.as_deref())?;
+    let targets = targets(&app, filter.target.as_deref()).await?;
     let replay = reported(app.ledger.start_replay(filter, &targets, dry_run, &key)).await?;
     let status = if dry_run {
         StatusCode::OK
@@ -150,23 +150,20 @@ fn time(name: &str, text: &str) -> Result<Timestamp> {
 }
 
 /// The targets that a replay is for: the one that is asked for, else all that are enabled.
-fn targets(app: &App, wanted: Option<&str>) -> Result<Vec<String>> {
+async fn targets(app: &App, wanted: Option<&str>) -> Result<Vec<String>> {
     let Some(name) = wanted else {
-        return Ok(enabled(app));
+        return asked(app.enabled()).await;
     };
-    match app.targets.get(name) {
+    match app.is_enabled(name).await? {
         Some(true) => Ok(vec![name.to_owned()]),
         Some(false) => Err(Error::Conflict(format!(
             "the target {name} is disabled: enable it first; its parked deliveries are sent then without a replay"
         ))),
-        None => Err(Error::field("target", "is not a configured target")),
+        None => Err(Error::field(
+            "target",
+            "is neither a configured target nor endpoint.ID of an endpoint",
+        )),
     }
-}
-
-/// The targets that somebody takes deliveries for.
-fn enabled(app: &App) -> Vec<String> {
-    let enabled = app.targets.iter().filter(|(_, enabled)| **enabled);
-    enabled.map(|(name, _)| name.clone()).collect()
 }
 
 /// Does the replays that are running and in no other process's hands, until it is told to stop.
@@ -206,7 +203,7 @@ async fn round(app: &App, owner: Uuid, lifecycle: &Lifecycle) -> Option<bool> {
 
 /// The next batch of a job; whether there was one and room for it. None if the process is told to stop.
 async fn step(app: &App, job: Job, lifecycle: &Lifecycle) -> Option<bool> {
-    let enabled = enabled(app);
+    let enabled = until_done(lifecycle, "replay", || app.enabled()).await?;
     let (targets, gone): (Vec<_>, Vec<_>) = job
         .targets
         .iter()

@@ -55,6 +55,6 @@ pub(crate) async fn start(
         Arc::clone(&queue),
         lifecycle,
     );
-    api::run(desk, config, ledger, queue, lifecycle);
+    api::run(desk, config, ledger, queue, lifecycle)?;
     Ok(())
 }

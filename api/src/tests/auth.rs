@@ -130,7 +130,7 @@ async fn without_configured_keys_nobody_gets_in() {
     on_each(async |door| {
         let queue = Arc::<Recorder>::clone(&door.queue);
         let config = Loaded::from_text("", BTreeMap::new()).unwrap().config;
-        let app = App::new(&config, door.ledger.clone(), queue, Trail::new().0);
+        let app = App::new(&config, door.ledger.clone(), queue, Trail::new().0).unwrap();
         let router = router(Arc::new(app));
         for key in ["", "admin-key-0123"] {
             let request = Request::builder()

@@ -6,6 +6,7 @@ mod brevo;
 mod check;
 mod compliance;
 mod deliveries;
+mod endpoints;
 mod errors;
 mod events;
 mod import;
@@ -49,7 +50,9 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::{
-    App, router,
+    App,
+    endpoints::Rules,
+    router,
     talkable::Desk,
     trail::{self, Trail},
 };
@@ -71,6 +74,8 @@ struct Door {
     app: Arc<App>,
     router: Router,
     ledger: Ledger,
+    /// The ledger's database, to look into; empty where there is none.
+    url: String,
     queue: Arc<Recorder>,
     _folder: TempDir,
 }
@@ -102,7 +107,9 @@ async fn on_each(test: impl AsyncFn(&Door)) {
             _ => postgres().await,
         };
         let ledger = Ledger::connect(&url, 4).await.unwrap();
-        test(&Door::new(store, ledger, folder)).await;
+        let mut door = Door::new(store, ledger, folder);
+        door.url = url;
+        test(&door).await;
     }
 }
 
@@ -137,19 +144,18 @@ impl Door {
             ],
             role: *role,
         };
+        let text = "[endpoints]\nallow_http = true\n[outbound]\nallow_networks = ['127.0.0.0/8']";
+        let config = Loaded::from_text(text, BTreeMap::new()).unwrap().config;
         let app = App {
             ledger: ledger.clone(),
             queue: Arc::<Recorder>::clone(&queue),
             keys: Role::ALL.iter().map(key).collect(),
             sources: BTreeSet::from(["shop".to_owned(), "news".to_owned(), "api".to_owned()]),
             targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
+            endpoints: Rules::new(&config).unwrap(),
             talkable: Desk {
                 sources: vec![],
-                settings: Loaded::from_text("", BTreeMap::new())
-                    .unwrap()
-                    .config
-                    .api
-                    .talkable,
+                settings: config.api.talkable,
             },
             trail: Trail::new().0,
         };
@@ -159,6 +165,7 @@ impl Door {
             router: router(Arc::clone(&app)),
             app,
             ledger,
+            url: String::new(),
             queue,
             _folder: folder,
         }

@@ -198,7 +198,8 @@ async fn the_deliveries_of_a_deleted_endpoint_are_dead() {
 
 #[tokio::test]
 async fn an_endpoint_that_does_nothing_but_fail_is_disabled_by_one_event_and_its_deliveries_wait() {
-    let schedule = "[retry]\nschedule = ['100ms', '100ms', '100ms', '100ms', '100ms', '100ms', '100ms']";
+    let schedule =
+        "[retry]\nschedule = ['100ms', '100ms', '100ms', '100ms', '100ms', '100ms', '100ms']";
     let (bench, receiver) = bench("disable_after = '100ms'", schedule).await;
     receiver.answer("/s3cret", 500);
     let id = register(&bench, &receiver.url("/s3cret"), &["unsubscribed"]).await;
