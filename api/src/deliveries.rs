@@ -116,7 +116,7 @@ async fn sendable(app: &App, target: &str) -> Result<()> {
             Err(Error::Conflict(format!("the target {target} was deleted")))
         }
         None => Err(Error::Conflict(format!(
-            "the target {target} is not configured any more"
+            "the target {target} is not there any more"
         ))),
     }
 }

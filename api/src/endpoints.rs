@@ -56,7 +56,7 @@ pub(crate) struct Rules {
 /// An endpoint as its owner wants it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wish {
+pub(crate) struct Registration {
     /// Where it is: `https://`, unless `[endpoints] allow_http` is set.
     url: String,
     /// The kinds of event that it is told of, or `["*"]` for all.
@@ -68,7 +68,7 @@ pub(crate) struct Wish {
 
 /// An endpoint with its secret, which is shown this once.
 #[derive(Debug, Serialize)]
-pub(crate) struct Made {
+pub(crate) struct WithSecret {
     #[serde(flatten)]
     endpoint: Endpoint,
     /// `whsec_` and base64, as Standard Webhooks has it.
@@ -119,15 +119,15 @@ impl Rules {
         Ok(url)
     }
 
-    fn wanted(&self, wish: Wish) -> Result<Wanted> {
-        let url = self.url(wish.url)?;
-        if wish.events.is_empty() {
+    fn wanted(&self, registration: Registration) -> Result<Wanted> {
+        let url = self.url(registration.url)?;
+        if registration.events.is_empty() {
             let why = "is empty: name the kinds of event, or [\"*\"] for all";
             return Err(Error::field("events", why));
         }
-        let events = Filter::of(&wish.events)
+        let events = Filter::of(&registration.events)
             .map_err(|why| Error::field("events", format!("is wrong: {why}, *")))?;
-        let description = wish
+        let description = registration
             .description
             .map(|text| body::text("description", text))
             .transpose()?;
@@ -141,7 +141,7 @@ impl Rules {
             url,
             events,
             description,
-            enabled: wish.enabled,
+            enabled: registration.enabled,
         })
     }
 }
@@ -174,15 +174,15 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
     query: Query,
-    body::Json(wish): body::Json<Wish>,
-) -> Result<(StatusCode, Json<Made>)> {
+    body::Json(registration): body::Json<Registration>,
+) -> Result<(StatusCode, Json<WithSecret>)> {
     query.finish()?;
-    let wanted = app.endpoints.wanted(wish)?;
+    let wanted = app.endpoints.wanted(registration)?;
     let (id, secret) = (Uuid::now_v7(), standard_secret());
     let act = changing(actor, "endpoint.create", id, &wanted);
     let endpoint = asked(app.ledger.create_endpoint(id, &wanted, &secret, &act)).await?;
     let secret = secret.expose_secret().to_owned();
-    Ok((StatusCode::CREATED, Json(Made { endpoint, secret })))
+    Ok((StatusCode::CREATED, Json(WithSecret { endpoint, secret })))
 }
 
 /// `PUT /api/emails/webhook-endpoints/{id}/`: replaces URL, events and description; `enabled` where it is given. One that
@@ -192,10 +192,10 @@ pub(crate) async fn update(
     Caller(actor): Caller,
     Id(id): Id,
     query: Query,
-    body::Json(wish): body::Json<Wish>,
+    body::Json(registration): body::Json<Registration>,
 ) -> Result<Json<Endpoint>> {
     query.finish()?;
-    let wanted = app.endpoints.wanted(wish)?;
+    let wanted = app.endpoints.wanted(registration)?;
     let act = changing(actor, "endpoint.update", id, &wanted);
     let changed = asked(app.ledger.update_endpoint(id, &wanted, &act)).await?;
     changed.map(Json).ok_or_else(|| missing(id))
@@ -224,7 +224,7 @@ pub(crate) async fn rotate(
     Caller(actor): Caller,
     Id(id): Id,
     query: Query,
-) -> Result<Json<Made>> {
+) -> Result<Json<WithSecret>> {
     query.finish()?;
     let (act, secret) = (
         act(actor, "endpoint.rotate", &find(&app, id).await?),
@@ -234,7 +234,7 @@ pub(crate) async fn rotate(
     let rotated = app.ledger.rotate_endpoint(id, &secret, overlap, &act);
     let endpoint = asked(rotated).await?.ok_or_else(|| missing(id))?;
     let secret = secret.expose_secret().to_owned();
-    Ok(Json(Made { endpoint, secret }))
+    Ok(Json(WithSecret { endpoint, secret }))
 }
 
 /// `POST /api/emails/webhook-endpoints/{id}/test/`: sends it a signed event of a person that does not exist, now and once, also

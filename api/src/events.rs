@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     App,
+    contacts::{Moment, What},
     deliveries::Told,
     error::{Error, Result, asked},
     evidence::Evidence,
@@ -57,6 +58,20 @@ impl From<Event> for Shown {
             contact_raw: (),
         });
         Self { event, nobody }
+    }
+}
+
+impl Shown {
+    /// Its place in the story of its contact.
+    pub(crate) fn moment(&self) -> Moment {
+        let Event {
+            kind,
+            source,
+            scope,
+            ..
+        } = &self.event;
+        let summary = format!("{kind} in {scope} by {source}");
+        Moment::new(self.event.occurred_at, What::Event, self.event.id, summary)
     }
 }
 

@@ -3,12 +3,14 @@
 //! A process of its own, since it is internal while ingress faces the internet. Every path but the unknown ones wants a
 //! key; the role that it wants stands beside the path in [`router`]. Whatever goes wrong is an RFC 9457 problem.
 
+mod audit;
 mod auth;
 mod body;
 mod brevo;
 mod changes;
 mod check;
 mod compliance;
+mod contacts;
 mod deliveries;
 mod endpoints;
 mod error;
@@ -180,6 +182,12 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/api/v1/replays/{id}", may(Role::Read, get(replays::show)))
         .route("/api/v1/compliance", may(Role::Read, get(compliance::show)))
+        .route("/api/v1/audit", may(Role::Admin, get(audit::list)))
+        .route("/api/v1/audit/verify", may(Role::Admin, get(audit::verify)))
+        .route(
+            "/api/v1/contacts/{contact}",
+            may(Role::Read, get(contacts::show)),
+        )
         .route(
             "/api/v1/suppressions",
             may(Role::Read, get(suppressions::list))

@@ -1,5 +1,6 @@
 //! `optout`: all services in one process, and the command line.
 
+mod audit;
 mod check;
 mod client;
 mod compliance;
@@ -10,6 +11,7 @@ mod migrate;
 mod replay;
 mod send;
 mod serve;
+mod suppressions;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -43,6 +45,12 @@ enum Command {
     Replay(replay::Options),
     /// Say how long opt-outs took to hold everywhere, and which of them were late
     Compliance(compliance::Options),
+    /// The suppression list out of a file and into one
+    #[command(subcommand)]
+    Suppressions(suppressions::Command),
+    /// Whether the audit trail is as it was written
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Apply what migrations the ledger is missing
     Migrate,
     /// Ask a running process whether it is ready; for container health checks
@@ -62,6 +70,10 @@ fn main() -> ExitCode {
         Command::Compliance(options) => {
             client::run(path, |loaded| compliance::report(loaded, options))
         }
+        Command::Suppressions(command) => {
+            client::run(path, |loaded| suppressions::run(loaded, command))
+        }
+        Command::Audit(command) => client::run(path, |loaded| audit::run(loaded, command)),
         Command::Migrate => client::run(path, migrate::migrate),
         Command::Healthcheck(options) => {
             client::run(path, |loaded| healthcheck::ask(loaded, options))

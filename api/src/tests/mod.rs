@@ -5,6 +5,7 @@ mod auth;
 mod brevo;
 mod check;
 mod compliance;
+mod contacts;
 mod deliveries;
 mod endpoints;
 mod errors;

@@ -43,6 +43,17 @@ pub struct Act {
     pub personal: Map<String, Value>,
 }
 
+/// Which records are listed; what is None does not filter.
+#[derive(Debug, Clone, Default)]
+pub struct TrailFilter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub subject: Option<String>,
+    pub contact: Option<Contact>,
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
+}
+
 /// A record of the trail.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Audited {
@@ -132,6 +143,45 @@ impl Ledger {
             .execute(&mut **transaction)
             .await?;
         Ok(())
+    }
+
+    /// The trail, newest first; `before` is the number of the last record of the page before.
+    pub async fn trail(
+        &self,
+        filter: &TrailFilter,
+        limit: i64,
+        before: i64,
+    ) -> Result<Vec<Audited>> {
+        let text = format!(
+            "SELECT {COLUMNS} FROM audit
+            WHERE ($1 IS NULL OR actor = $1) AND ($2 IS NULL OR action = $2) AND ($3 IS NULL OR subject = $3)
+                AND ($4 IS NULL OR contact = $4) AND at >= $5 AND at < $6 AND seq < $7
+            ORDER BY seq DESC LIMIT $8"
+        );
+        let query = self
+            .query(&text)
+            .bind(filter.actor.clone())
+            .bind(filter.action.clone())
+            .bind(filter.subject.clone())
+            .bind(
+                filter
+                    .contact
+                    .as_ref()
+                    .map(|contact| contact.address.clone()),
+            )
+            .bind(filter.from.map_or(i64::MIN, micros))
+            .bind(filter.to.map_or(i64::MAX, micros));
+        let found = query.bind(before).bind(limit).fetch_all(&self.pool).await?;
+        found.iter().map(|row| Stored::read(row)?.shown()).collect()
+    }
+
+    /// The hash of one record.
+    pub async fn audit_hash(&self, seq: i64) -> Result<Option<String>> {
+        let row = self
+            .query("SELECT hash FROM audit WHERE seq = $1")
+            .bind(seq);
+        let row = row.fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     /// The last records about a contact, oldest first.

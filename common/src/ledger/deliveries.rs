@@ -40,7 +40,7 @@ pub struct DeliveryFilter {
     pub to: Option<Timestamp>,
 }
 
-const COLUMNS: &str = "id, event_id, target, kind, state, attempts_ever, next_attempt_at, last_status, last_error, created_at, delivered_at";
+pub(super) const COLUMNS: &str = "id, event_id, target, kind, state, attempts_ever, next_attempt_at, last_status, last_error, created_at, delivered_at";
 
 /// What no index over the finished ones has.
 const UNFINISHED: &str = "state <> 'delivered'";
@@ -70,7 +70,8 @@ pub(super) fn union(columns: &str, states: &[String], condition: &str, order: &s
 }
 
 /// The columns that [`attempt`] reads, in this order.
-const ATTEMPT_COLUMNS: &str = "number, started_at, duration_ms, outcome, status, error, answer";
+pub(super) const ATTEMPT_COLUMNS: &str =
+    "number, started_at, duration_ms, outcome, status, error, answer";
 
 impl Ledger {
     /// Lists deliveries, newest first.
@@ -187,7 +188,7 @@ impl Ledger {
     }
 }
 
-fn listed(row: &AnyRow) -> Result<DeliveryRow> {
+pub(super) fn listed(row: &AnyRow) -> Result<DeliveryRow> {
     let time = |micros: Option<i64>| micros.map(timestamp).transpose();
     Ok(DeliveryRow {
         id: parsed(&row.try_get::<String, _>(0)?)?,
@@ -204,7 +205,7 @@ fn listed(row: &AnyRow) -> Result<DeliveryRow> {
     })
 }
 
-fn attempt(row: &AnyRow) -> Result<Attempt> {
+pub(super) fn attempt(row: &AnyRow) -> Result<Attempt> {
     Ok(Attempt {
         number: row.try_get(0)?,
         started_at: timestamp(row.try_get(1)?)?,

@@ -9,6 +9,7 @@
 mod aside;
 mod audit;
 mod compliance;
+mod contacts;
 mod deliveries;
 mod endpoints;
 mod events;
@@ -37,7 +38,7 @@ use sqlx::{
     query::Query,
 };
 
-pub use audit::{Act, Audited, Broken, Verified};
+pub use audit::{Act, Audited, Broken, TrailFilter, Verified};
 pub use compliance::{Compliance, Late, Overdue, Percentiles, TargetTimes, Undelivered};
 pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use events::{EventFilter, StoredEnvelope};

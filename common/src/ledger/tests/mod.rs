@@ -1,6 +1,7 @@
 //! The ledger's promises, on SQLite and on PostgreSQL alike.
 
 mod aside;
+mod audit;
 mod compliance;
 mod endpoints;
 mod leases;
