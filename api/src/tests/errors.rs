@@ -126,7 +126,7 @@ async fn unknown_paths_and_wrong_methods_are_problems_too() {
             ("GET", "/api/v1/nothing", 404),
             ("GET", "/api/v1/deliveries/x/retry/now", 404),
             ("DELETE", "/api/v1/events", 405),
-            ("POST", "/api/v1/check", 405),
+            ("PUT", "/api/v1/check", 405),
             (
                 "GET",
                 "/api/v1/quarantine/01890a5d-ac96-774b-bcce-b302099a8057/retry",
