@@ -114,12 +114,12 @@ pub(crate) async fn show(
 
 impl Story {
     fn in_order_of_time(&self) -> Vec<Moment> {
-        let mut timeline: Vec<_> = self.events.iter().map(|shown| shown.moment()).collect();
+        let mut timeline: Vec<_> = self.events.iter().map(Shown::moment).collect();
         timeline.extend(self.submissions.iter().flat_map(submission));
         timeline.extend(self.deliveries.iter().flat_map(delivery));
         timeline.extend(self.audit.iter().map(|record| {
             let summary = format!("{} asked for {}", record.actor, record.action);
-            Moment::new(record.at, What::Audit, record.seq, summary)
+            Moment::new(record.at, What::Audit, &record.seq, summary)
         }));
         timeline.sort();
         timeline
@@ -127,7 +127,7 @@ impl Story {
 }
 
 impl Moment {
-    pub(crate) fn new(at: Timestamp, what: What, id: impl ToString, summary: String) -> Self {
+    pub(crate) fn new(at: Timestamp, what: What, id: &dyn ToString, summary: String) -> Self {
         let id = id.to_string();
         Self {
             at,
@@ -144,13 +144,13 @@ fn submission(submission: &Submission) -> Vec<Moment> {
     let filled = Moment::new(
         submission.submitted_at,
         What::Submission,
-        submission.id,
+        &submission.id,
         summary,
     );
     let revoked = submission.consent_records.iter().filter_map(|consent| {
         let summary = format!("consent to {} revoked", consent.purpose);
         let at = consent.revoked_at?;
-        Some(Moment::new(at, What::Revocation, submission.id, summary))
+        Some(Moment::new(at, What::Revocation, &submission.id, summary))
     });
     std::iter::once(filled).chain(revoked).collect()
 }
@@ -162,11 +162,11 @@ fn delivery(told: &Told) -> Vec<Moment> {
             "{}: attempt {}, {}",
             delivery.target, attempt.number, attempt.outcome
         );
-        Moment::new(attempt.started_at, What::Attempt, delivery.id, summary)
+        Moment::new(attempt.started_at, What::Attempt, &delivery.id, summary)
     });
     let delivered = delivery.delivered_at.map(|at| {
         let summary = format!("{} was told", delivery.target);
-        Moment::new(at, What::Delivery, delivery.id, summary)
+        Moment::new(at, What::Delivery, &delivery.id, summary)
     });
     attempts.chain(delivered).collect()
 }

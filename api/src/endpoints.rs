@@ -202,7 +202,7 @@ pub(crate) async fn update(
 }
 
 /// `DELETE /api/emails/webhook-endpoints/{id}/`: 204. What it has not been sent by then is dead.
-pub(crate) async fn delete(
+pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
     Id(id): Id,

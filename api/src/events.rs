@@ -71,7 +71,7 @@ impl Shown {
             ..
         } = &self.event;
         let summary = format!("{kind} in {scope} by {source}");
-        Moment::new(self.event.occurred_at, What::Event, self.event.id, summary)
+        Moment::new(self.event.occurred_at, What::Event, &self.event.id, summary)
     }
 }
 

@@ -89,6 +89,7 @@ impl App {
             .iter()
             .map(|target| (target.name.clone(), target.enabled));
         Ok(Self {
+            endpoints: Rules::new(config)?,
             ledger,
             queue,
             keys: config.api.keys.clone(),
@@ -99,7 +100,6 @@ impl App {
                 .chain([request::SOURCE.to_owned()])
                 .collect(),
             targets: targets.collect(),
-            endpoints: Rules::new(config)?,
             talkable: Desk::new(config),
             trail,
         })
@@ -136,19 +136,37 @@ impl App {
 
 /// The queues that the api publishes to, to be declared before it starts.
 pub fn queues(config: &Config) -> Vec<QueueName> {
-    let names = config.targets.iter().map(|target| target.name.as_str());
-    let targets = names
-        .chain([endpoint::ALL])
-        .map(|name| QueueName::Target(name.to_owned(), Feed::Retried));
+    let targets = config
+        .targets
+        .iter()
+        .map(|target| QueueName::Target(target.name.clone(), Feed::Retried));
     let inbound = Priority::ALL.iter().copied().map(QueueName::Inbound);
-    targets.chain(inbound).collect()
+    let registered = QueueName::Target(endpoint::ALL.to_owned(), Feed::Retried);
+    targets.chain(inbound).chain([registered]).collect()
 }
 
 /// The paths, each with the role that it wants.
 pub fn router(app: Arc<App>) -> Router {
-    let may = |needed: Role, methods: MethodRouter<Arc<App>>| {
-        methods.route_layer(from_fn_with_state((Arc::clone(&app), needed), auth::pass))
-    };
+    Router::new()
+        .merge(asked_and_agreed(&app))
+        .merge(suppressed(&app))
+        .merge(happened(&app))
+        .merge(registered(&app))
+        .fallback(async || Error::NoSuchPath)
+        .method_not_allowed_fallback(async || Error::NoSuchMethod)
+        .layer(from_fn(count))
+        .layer(map_response(harden))
+        .with_state(app)
+}
+
+/// Lets only those pass whose key has at least the role.
+fn may(app: &Arc<App>, needed: Role, methods: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+    methods.route_layer(from_fn_with_state((Arc::clone(app), needed), auth::pass))
+}
+
+/// The questions before a send, and what people agree to and take back.
+fn asked_and_agreed(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
     Router::new()
         .route(
             "/api/v1/check",
@@ -156,6 +174,55 @@ pub fn router(app: Arc<App>) -> Router {
         )
         // Who asks is said in the question itself.
         .route(TALKABLE, post(talkable::check))
+        .route(
+            "/api/v1/submissions",
+            may(Role::Read, get(submissions::list))
+                .merge(may(Role::Write, post(submissions::create))),
+        )
+        .route(
+            "/api/v1/submissions/{id}",
+            may(Role::Read, get(submissions::show)),
+        )
+        .route(
+            "/api/v1/brevo/unsubscribe",
+            may(Role::Write, post(brevo::unsubscribe)).route_layer(from_fn(brevo::in_its_words)),
+        )
+}
+
+/// The suppression list, the contacts on it, and who changed what.
+fn suppressed(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
+    Router::new()
+        .route("/api/v1/audit", may(Role::Admin, get(audit::list)))
+        .route("/api/v1/audit/verify", may(Role::Admin, get(audit::verify)))
+        .route(
+            "/api/v1/contacts/{contact}",
+            may(Role::Read, get(contacts::show)),
+        )
+        .route(
+            "/api/v1/suppressions",
+            may(Role::Read, get(suppressions::list))
+                .merge(may(Role::Write, post(suppressions::add))),
+        )
+        .route(
+            "/api/v1/suppressions/export",
+            may(Role::Read, get(export::export)),
+        )
+        .route(
+            "/api/v1/suppressions/import",
+            may(Role::Write, post(import::import)),
+        )
+        .route(
+            "/api/v1/suppressions/{id}",
+            may(Role::Read, get(suppressions::show))
+                .merge(may(Role::Write, delete(suppressions::lift))),
+        )
+}
+
+/// What happened, who was told, and telling them again.
+fn happened(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
+    Router::new()
         .route("/api/v1/events", may(Role::Read, get(events::list)))
         .route("/api/v1/events/{id}", may(Role::Read, get(events::show)))
         .route("/api/v1/deliveries", may(Role::Read, get(deliveries::list)))
@@ -182,77 +249,28 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/api/v1/replays/{id}", may(Role::Read, get(replays::show)))
         .route("/api/v1/compliance", may(Role::Read, get(compliance::show)))
-        .route("/api/v1/audit", may(Role::Admin, get(audit::list)))
-        .route("/api/v1/audit/verify", may(Role::Admin, get(audit::verify)))
-        .route(
-            "/api/v1/contacts/{contact}",
-            may(Role::Read, get(contacts::show)),
-        )
-        .route(
-            "/api/v1/suppressions",
-            may(Role::Read, get(suppressions::list))
-                .merge(may(Role::Write, post(suppressions::add))),
-        )
-        .route(
-            "/api/v1/suppressions/export",
-            may(Role::Read, get(export::export)),
-        )
-        .route(
-            "/api/v1/suppressions/import",
-            may(Role::Write, post(import::import)),
-        )
-        .route(
-            "/api/v1/suppressions/{id}",
-            may(Role::Read, get(suppressions::show))
-                .merge(may(Role::Write, delete(suppressions::lift))),
-        )
-        .route(
-            "/api/v1/submissions",
-            may(Role::Read, get(submissions::list))
-                .merge(may(Role::Write, post(submissions::create))),
-        )
-        .route(
-            "/api/v1/submissions/{id}",
-            may(Role::Read, get(submissions::show)),
-        )
-        .route(
-            "/api/v1/brevo/unsubscribe",
-            may(Role::Write, post(brevo::unsubscribe)).route_layer(from_fn(brevo::in_its_words)),
-        )
-        .merge(endpoint_routes(may))
-        .fallback(async || Error::NoSuchPath)
-        .method_not_allowed_fallback(async || Error::NoSuchMethod)
-        .layer(from_fn(count))
-        .layer(map_response(harden))
-        .with_state(app)
 }
 
-/// SentinMail's paths, each with and without the final slash.
-fn endpoint_routes(
-    may: impl Fn(Role, MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>>,
-) -> Router<Arc<App>> {
-    let all =
-        may(Role::Read, get(endpoints::list)).merge(may(Role::Write, post(endpoints::create)));
-    let one = may(Role::Read, get(endpoints::show)).merge(may(
-        Role::Write,
-        put(endpoints::update).delete(endpoints::delete),
-    ));
-    let rotate = may(Role::Write, post(endpoints::rotate));
-    let test = may(Role::Write, post(endpoints::test));
-    let paths = [
-        ("", all),
-        ("/{id}", one),
-        ("/{id}/rotate", rotate),
-        ("/{id}/test", test),
-    ];
-    paths
-        .into_iter()
-        .fold(Router::new(), |router, (path, methods)| {
-            let path = format!("/api/emails/webhook-endpoints{path}");
-            router
-                .route(&path, methods.clone())
-                .route(&format!("{path}/"), methods)
-        })
+/// SentinMail's paths, with and without the final slash.
+fn registered(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |needed, methods| may(app, needed, methods);
+    let endpoints =
+        || may(Role::Read, get(endpoints::list)).merge(may(Role::Write, post(endpoints::create)));
+    let endpoint = || {
+        let change = put(endpoints::update).delete(endpoints::remove);
+        may(Role::Read, get(endpoints::show)).merge(may(Role::Write, change))
+    };
+    let rotate = || may(Role::Write, post(endpoints::rotate));
+    let test = || may(Role::Write, post(endpoints::test));
+    Router::new()
+        .route("/api/emails/webhook-endpoints", endpoints())
+        .route("/api/emails/webhook-endpoints/", endpoints())
+        .route("/api/emails/webhook-endpoints/{id}", endpoint())
+        .route("/api/emails/webhook-endpoints/{id}/", endpoint())
+        .route("/api/emails/webhook-endpoints/{id}/rotate", rotate())
+        .route("/api/emails/webhook-endpoints/{id}/rotate/", rotate())
+        .route("/api/emails/webhook-endpoints/{id}/test", test())
+        .route("/api/emails/webhook-endpoints/{id}/test/", test())
 }
 
 /// Serves the api on `listener`: starts the accept loop, and returns.

@@ -41,6 +41,12 @@ pub(crate) async fn send(loaded: Loaded, options: Options) -> anyhow::Result<Exi
             known.join(", ")
         )
     })?;
+    if let Some(path) = provider.asks_at() {
+        bail!(
+            "{} asks a question, which the api answers at {path}: it sends no webhooks",
+            provider.name()
+        );
+    }
     let sample = sample(provider, options.sample.as_deref())?;
     let of_provider = |source: &&Source| match &options.source {
         Some(name) => source.name == *name,

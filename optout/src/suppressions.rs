@@ -22,7 +22,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
-    /// Columns by name: email, phone or contact; and scope, reason, note, kind, occurred_at, state
+    /// Columns by name: email, phone or contact; and scope, reason, note, kind, `occurred_at`, state
     file: PathBuf,
     /// Change nothing, and say what would change
     #[arg(long)]

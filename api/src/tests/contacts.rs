@@ -43,31 +43,7 @@ async fn one_request_tells_everything_about_a_contact_in_order_of_time() {
             story["deliveries"][0]["attempts"].as_array().unwrap().len(),
             1
         );
-        let timeline = story["timeline"].as_array().unwrap();
-        let times: Vec<Timestamp> = timeline
-            .iter()
-            .map(|moment| text(&moment["at"]).parse().unwrap())
-            .collect();
-        assert!(times.is_sorted(), "{timeline:?}");
-        let mut whats: Vec<_> = timeline
-            .iter()
-            .map(|moment| text(&moment["what"]))
-            .collect();
-        assert_eq!(whats[0], "submission");
-        whats.sort();
-        assert_eq!(
-            whats,
-            [
-                "attempt",
-                "audit",
-                "audit",
-                "delivery",
-                "event",
-                "event",
-                "revocation",
-                "submission"
-            ]
-        );
+        is_in_order(&story["timeline"]);
     })
     .await;
 }
@@ -131,4 +107,33 @@ async fn the_trail_is_listed_newest_first_and_verified() {
         assert_eq!(door.get("/api/v1/audit").await.status, 403);
     })
     .await;
+}
+
+/// The timeline of the story above.
+fn is_in_order(timeline: &Value) {
+    let timeline = timeline.as_array().unwrap();
+    let times: Vec<Timestamp> = timeline
+        .iter()
+        .map(|moment| text(&moment["at"]).parse().unwrap())
+        .collect();
+    assert!(times.is_sorted(), "{timeline:?}");
+    let mut whats: Vec<_> = timeline
+        .iter()
+        .map(|moment| text(&moment["what"]))
+        .collect();
+    assert_eq!(whats[0], "submission");
+    whats.sort();
+    assert_eq!(
+        whats,
+        [
+            "attempt",
+            "audit",
+            "audit",
+            "delivery",
+            "event",
+            "event",
+            "revocation",
+            "submission"
+        ]
+    );
 }

@@ -131,10 +131,7 @@ async fn what_is_no_list_is_refused_whole() {
 #[tokio::test]
 async fn an_import_that_breaks_off_is_done_by_importing_again() {
     on_each(async |door| {
-        let lines: String = (0..1200)
-            .map(|number| format!("user{number}@example.com\n"))
-            .collect();
-        let file = format!("email\n{lines}");
+        let file = list("email\n", 1200, "");
         door.queue.refuses.store(true, Ordering::SeqCst);
         assert_eq!(import(door, file.clone()).await.status, 503);
         door.queue.refuses.store(false, Ordering::SeqCst);
@@ -157,8 +154,9 @@ async fn an_import_that_breaks_off_is_done_by_importing_again() {
 async fn an_export_is_an_import_elsewhere_that_gives_the_same_answers() {
     on_each(async |door| {
         door.record(fact(Kind::Unsubscribed), &[]).await;
-        let file = format!("contact,scope,reason\n+15551234567,news,\"a, \"\"b\"\"\"\nsmith+x@example.com,,=1+1\n{}", 
-            (0..1500).map(|number| format!("user{number}@example.com,,\n")).collect::<String>());
+        let head =
+            "contact,scope,reason\n+15551234567,news,\"a, \"\"b\"\"\"\nsmith+x@example.com,,=1+1\n";
+        let file = list(head, 1500, ",,");
         import(door, file).await;
         let text = export(door, "").await;
         assert_eq!(text.lines().count(), 1 + 1503);
@@ -169,10 +167,21 @@ async fn an_export_is_an_import_elsewhere_that_gives_the_same_answers() {
         let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
         let other = Door::new("elsewhere", Ledger::connect(&url, 2).await.unwrap(), folder);
         assert_eq!(counts(&import(&other, text).await), [1503, 1503, 0, 0, 0]);
-        for query in ["email=jane@example.com", "phone=%2B15551234567&scope=news", "email=smith%2Bx@example.com", "email=user1499@example.com"] {
+        for query in [
+            "email=jane@example.com",
+            "phone=%2B15551234567&scope=news",
+            "email=smith%2Bx@example.com",
+            "email=user1499@example.com",
+        ] {
             assert!(other.unsubscribed(query).await, "{query}");
         }
         assert!(!other.unsubscribed("phone=%2B15551234567&scope=other").await);
     })
     .await;
+}
+
+/// A file of so many contacts, each line with the rest.
+fn list(head: &str, count: u32, rest: &str) -> String {
+    let line = |file: String, number| file + &format!("user{number}@example.com{rest}\n");
+    (0..count).fold(head.to_owned(), line)
 }

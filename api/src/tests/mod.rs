@@ -75,8 +75,6 @@ struct Door {
     app: Arc<App>,
     router: Router,
     ledger: Ledger,
-    /// The ledger's database, to look into; empty where there is none.
-    url: String,
     queue: Arc<Recorder>,
     _folder: TempDir,
 }
@@ -108,9 +106,7 @@ async fn on_each(test: impl AsyncFn(&Door)) {
             _ => postgres().await,
         };
         let ledger = Ledger::connect(&url, 4).await.unwrap();
-        let mut door = Door::new(store, ledger, folder);
-        door.url = url;
-        test(&door).await;
+        test(&Door::new(store, ledger, folder)).await;
     }
 }
 
@@ -166,7 +162,6 @@ impl Door {
             router: router(Arc::clone(&app)),
             app,
             ledger,
-            url: String::new(),
             queue,
             _folder: folder,
         }

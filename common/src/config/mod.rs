@@ -13,7 +13,6 @@ mod target;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     names::names,
@@ -40,7 +39,6 @@ pub struct Config {
     pub retry: Schedule,
     pub outbound: Outbound,
     pub endpoints: Endpoints,
-    pub privacy: Privacy,
     pub telemetry: Telemetry,
     pub sources: Vec<Source>,
     pub targets: Vec<Target>,
@@ -51,14 +49,6 @@ pub struct Config {
 pub struct Outbound {
     /// Private networks that targets may be in.
     pub allow_networks: Vec<IpNet>,
-}
-
-/// `[privacy]`.
-#[derive(Debug, Clone)]
-pub struct Privacy {
-    /// What turns an erased address into a key that still suppresses. The first makes new keys, all of them are looked
-    /// for, so that one can be rotated. None of them: nothing can be erased.
-    pub peppers: Vec<SecretString>,
 }
 
 names! {
@@ -87,7 +77,6 @@ impl Config {
             retry: read_retry(root.section("retry")),
             outbound: Outbound::read(root.section("outbound")),
             endpoints: Endpoints::read(root.section("endpoints")),
-            privacy: Privacy::read(root.section("privacy")),
             telemetry: Telemetry::read(root.section("telemetry")),
             sources: root
                 .sections("sources", false)
@@ -143,28 +132,6 @@ impl Outbound {
     }
 }
 
-impl Privacy {
-    fn read(mut section: Section) -> Self {
-        let given = section.keys().iter().any(|key| key == "pepper");
-        let peppers = if given {
-            section.secrets("pepper")
-        } else {
-            vec![]
-        };
-        if peppers
-            .iter()
-            .any(|pepper| pepper.expose_secret().len() < 16)
-        {
-            section.mistake(
-                "pepper",
-                "is too short: make one with `openssl rand -base64 32`",
-            );
-        }
-        section.finish();
-        Self { peppers }
-    }
-}
-
 impl Telemetry {
     fn read(mut section: Section) -> Self {
         let telemetry = Self {
@@ -217,6 +184,8 @@ fn unique<'a>(root: &Section, list: &str, names: impl Iterator<Item = &'a str>) 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use secrecy::ExposeSecret;
 
     use super::*;
 

@@ -4,7 +4,6 @@ use std::{net::SocketAddr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Rate;
 use crate::{
     names::names,
     settings::{ByteSize, Section},
@@ -32,10 +31,6 @@ pub struct Api {
     pub bind: SocketAddr,
     pub ops_bind: SocketAddr,
     pub keys: Vec<ApiKey>,
-    /// The most requests in a time, for each key and process; none for as many as come.
-    pub rate_limit: Option<Rate>,
-    /// Origins of pages whose scripts may call the api; none of them unless listed.
-    pub cors_origins: Vec<String>,
     pub talkable: Talkable,
 }
 
@@ -112,21 +107,8 @@ impl Api {
                 .into_iter()
                 .filter_map(ApiKey::read)
                 .collect(),
-            rate_limit: section.optional("rate_limit"),
-            cors_origins: section.or("cors_origins", vec![]),
             talkable: Talkable::read(section.section("talkable")),
         };
-        for origin in &api.cors_origins {
-            let parsed = url::Url::parse(origin).ok();
-            if parsed.is_none_or(|url| url.origin().ascii_serialization() != *origin) {
-                section.mistake(
-                    "cors_origins",
-                    format!(
-                        "has {origin:?}, but an origin such as https://app.example.com is needed"
-                    ),
-                );
-            }
-        }
         section.finish();
         api
     }

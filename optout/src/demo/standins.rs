@@ -114,7 +114,8 @@ fn sources() -> String {
             "#
         )
     };
-    providers::ALL.iter().map(source).collect()
+    let tells = |provider: &&&dyn Provider| provider.asks_at().is_none();
+    providers::ALL.iter().filter(tells).map(source).collect()
 }
 
 /// Starts the stand-ins and fills the user database.

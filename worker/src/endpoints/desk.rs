@@ -78,7 +78,7 @@ pub(super) struct Desks {
     slots: u16,
     /// Where the end of each call is told.
     ended: UnboundedSender<Ended>,
-    desks: HashMap<Uuid, Desk>,
+    of: HashMap<Uuid, Desk>,
     /// Messages that wait in the lines.
     waiting: usize,
 }
@@ -107,7 +107,7 @@ impl Desks {
         Self {
             slots,
             ended,
-            desks: HashMap::new(),
+            of: HashMap::new(),
             waiting: 0,
         }
     }
@@ -117,7 +117,7 @@ impl Desks {
     pub(super) fn plan(&mut self, known: &Known, fresh: Vec<Fresh>, ended: Vec<Ended>) -> Plan {
         let (mut plan, mut ids) = (Plan::default(), BTreeSet::new());
         for Ended { id, took } in ended {
-            if let Some(desk) = self.desks.get_mut(&id) {
+            if let Some(desk) = self.of.get_mut(&id) {
                 desk.free += 1;
                 desk.took = (desk.took * 7 + took) / 8;
                 ids.insert(id);
@@ -130,12 +130,12 @@ impl Desks {
             };
             ids.insert(id);
             self.waiting += 1;
-            let desk = self.desks.entry(id);
+            let desk = self.of.entry(id);
             let desk = desk.or_insert_with(|| Desk::new(id, self.slots));
             desk.lane(&one).line.push_back(one);
         }
         for id in ids {
-            let Some(desk) = self.desks.get_mut(&id) else {
+            let Some(desk) = self.of.get_mut(&id) else {
                 continue;
             };
             self.waiting -= desk.waiting();
@@ -148,7 +148,7 @@ impl Desks {
                 Standing::Disabled => plan.parked.extend(desk.clear()),
                 Standing::Deleted => {
                     plan.deleted.extend(desk.clear());
-                    self.desks.remove(&id);
+                    self.of.remove(&id);
                 }
             }
         }
@@ -157,7 +157,7 @@ impl Desks {
 
     /// Gives all that waits back to the queue.
     pub(super) fn clear(&mut self) {
-        self.desks.values_mut().for_each(|desk| drop(desk.clear()));
+        self.of.values_mut().for_each(|desk| drop(desk.clear()));
         self.waiting = 0;
     }
 }
@@ -376,6 +376,6 @@ mod tests {
         desks.plan(&known, opens(5), vec![]).calls.clear();
         let plan = desks.plan(&Known::default(), opens(1), vec![]);
         assert_eq!((plan.deleted.len(), desks.waiting), (4, 0));
-        assert!(desks.desks.is_empty());
+        assert!(desks.of.is_empty());
     }
 }

@@ -79,13 +79,17 @@ impl Receiver {
 
     /// From now on requests to `path` are not answered.
     pub(crate) fn hold(&self, path: &str) {
-        let hold = |holding: &mut BTreeSet<String>| drop(holding.insert(path.to_owned()));
+        let hold = |holding: &mut BTreeSet<String>| {
+            holding.insert(path.to_owned());
+        };
         self.shared.holding.send_modify(hold);
     }
 
     /// Answers what was held back, and all that comes.
     pub(crate) fn release(&self, path: &str) {
-        let release = |holding: &mut BTreeSet<String>| drop(holding.remove(path));
+        let release = |holding: &mut BTreeSet<String>| {
+            holding.remove(path);
+        };
         self.shared.holding.send_modify(release);
     }
 
