@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Json, extract::State, http::StatusCode};
 use common::{
     delivery::{Attempt, Delivery},
-    endpoint::queue_of,
-    fault,
+    endpoint, fault,
     ledger::{DeliveryFilter, DeliveryRow, Page},
     queue::{Feed, Message, QueueName},
 };
@@ -108,11 +107,14 @@ pub(crate) async fn retry(
 
 /// A target that nobody takes deliveries for is not sent any: they would lie in its queue, or find none.
 async fn sendable(app: &App, target: &str) -> Result<()> {
-    match app.all_targets().await?.get(target) {
+    match app.is_enabled(target).await? {
         Some(true) => Ok(()),
         Some(false) => Err(Error::Conflict(format!(
             "the target {target} is disabled: its deliveries wait, and are sent once it is enabled"
         ))),
+        None if endpoint::id_of(target).is_some() => {
+            Err(Error::Conflict(format!("the target {target} was deleted")))
+        }
         None => Err(Error::Conflict(format!(
             "the target {target} is not there any more"
         ))),
@@ -130,5 +132,5 @@ pub(crate) fn message(delivery: &Delivery) -> Message {
 
 /// Where what is told again waits for a target.
 pub(crate) fn retried(target: &str) -> QueueName {
-    queue_of(target, Feed::Retried)
+    endpoint::queue_of(target, Feed::Retried)
 }

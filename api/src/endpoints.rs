@@ -1,27 +1,31 @@
-//! Endpoints: targets that users register, by SentinMail's management API.
+//! Endpoints: the targets that users register themselves, as SentinMail's management API has them. Each path is served
+//! with and without its final slash.
 //!
-//! A secret is shown once, when it is made. Each change is one transaction with its audit record; workers see it at the
-//! next webhook.
+//! A secret is told where it is made, and never again. Of a URL the audit trail has only the host: its path may be a
+//! secret, too. A change and its record there are one transaction, and once it is answered every worker heeds it.
 
 use std::{sync::Arc, time::Instant};
 
-use axum::{Json, extract::State, http::StatusCode};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
+use axum::{
+    Json,
+    extract::State,
+    http::{Method, StatusCode, header::CONTENT_TYPE},
+};
 use common::{
     clock,
-    config::Filter,
+    config::{self, Config, Filter},
     contact::Contact,
-    delivery::{Delivery, Outcome},
+    delivery::{Answer, Delivery, Outcome},
     endpoint::{self, Endpoint, Wanted},
     envelope::Envelope,
-    event::{Draft, Identity, Kind, Origin, Undetermined},
+    event::{Draft, Event, Identity, Kind, Origin},
     ledger::{Act, Page},
+    outbound::{NoClient, Outbound},
     request::SOURCE,
+    signature::standard_secret,
     webhook::{self, Payload},
 };
-use reqwest::Method;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
@@ -36,32 +40,45 @@ use crate::{
     query::{Id, Query},
 };
 
-const LONGEST_URL: usize = 2048;
+/// The longest URL, in bytes.
+const MAX_URL: usize = 2048;
 
-/// What a user registers.
+/// The longest description, in bytes.
+const MAX_DESCRIPTION: usize = 2048;
+
+/// What holds for all endpoints, and the way to them.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) settings: config::Endpoints,
+    pub(crate) outbound: Outbound,
+}
+
+/// An endpoint as its owner wants it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registration {
-    /// HTTPS.
+    /// Where it is: `https://`, unless `[endpoints] allow_http` is set.
     url: String,
-    /// Kinds of event, or `["*"]`.
+    /// The kinds of event that it is told of, or `["*"]` for all.
     events: Vec<String>,
     description: Option<String>,
+    /// Left as it is where it is not given; a new one is enabled.
     enabled: Option<bool>,
 }
 
-/// An endpoint with its new secret.
+/// An endpoint with its secret, which is shown this once.
 #[derive(Debug, Serialize)]
 pub(crate) struct WithSecret {
     #[serde(flatten)]
     endpoint: Endpoint,
-    /// Shown this once.
+    /// `whsec_` and base64, as Standard Webhooks has it.
     secret: String,
 }
 
-/// What came of a test event.
+/// What came of a test.
 #[derive(Debug, Serialize)]
 pub(crate) struct Tested {
+    /// Whether it was answered 2xx.
     delivered: bool,
     status: Option<u16>,
     duration_ms: u64,
@@ -70,20 +87,66 @@ pub(crate) struct Tested {
     answer: Option<String>,
 }
 
-/// `POST /api/emails/webhook-endpoints/`: registers an endpoint; the answer shows its secret, once.
-pub(crate) async fn create(
-    State(app): State<Arc<App>>,
-    Caller(actor): Caller,
-    body::Json(registration): body::Json<Registration>,
-) -> Result<(StatusCode, Json<WithSecret>)> {
-    let wanted = read(&app, registration)?;
-    let (id, secret) = (Uuid::now_v7(), secret());
-    let act = act(actor, "endpoint.create", id, Some(&wanted.url));
-    let made = asked(app.ledger.create_endpoint(id, &wanted, &secret, &act)).await?;
-    Ok((StatusCode::CREATED, shown(made, &secret)))
+impl Rules {
+    pub(crate) fn new(config: &Config) -> std::result::Result<Self, NoClient> {
+        let settings = config.endpoints.clone();
+        let outbound = Outbound::new(config.outbound.allow_networks.clone(), settings.timeout)?;
+        Ok(Self { settings, outbound })
+    }
+
+    pub(crate) fn url(&self, text: String) -> Result<Url> {
+        let wrong = |why: &str| Error::field("url", why);
+        let text = body::text("url", text)?;
+        if text.len() > MAX_URL {
+            return Err(wrong("is longer than 2048 bytes"));
+        }
+        if text.contains(char::is_whitespace) {
+            return Err(wrong("holds white space: write it as %20"));
+        }
+        let url = Url::parse(&text).map_err(|why| wrong(&format!("is no URL: {why}")))?;
+        if url.scheme() == "http" && !self.settings.allow_http {
+            return Err(wrong(
+                "is sent to without encryption: https:// is needed, unless endpoints.allow_http is set",
+            ));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong(
+                "holds credentials: what is sent is signed instead, so leave them out",
+            ));
+        }
+        let checked = self.outbound.check_url(&url);
+        checked.map_err(|why| wrong(&why))?;
+        Ok(url)
+    }
+
+    fn wanted(&self, registration: Registration) -> Result<Wanted> {
+        let url = self.url(registration.url)?;
+        if registration.events.is_empty() {
+            let why = "is empty: name the kinds of event, or [\"*\"] for all";
+            return Err(Error::field("events", why));
+        }
+        let events = Filter::of(&registration.events)
+            .map_err(|why| Error::field("events", format!("is wrong: {why}, *")))?;
+        let description = registration
+            .description
+            .map(|text| body::text("description", text))
+            .transpose()?;
+        if description
+            .as_ref()
+            .is_some_and(|text| text.len() > MAX_DESCRIPTION)
+        {
+            return Err(Error::field("description", "is longer than 2048 bytes"));
+        }
+        Ok(Wanted {
+            url,
+            events,
+            description,
+            enabled: registration.enabled,
+        })
+    }
 }
 
-/// `GET /api/emails/webhook-endpoints/`: newest first.
+/// `GET /api/emails/webhook-endpoints/`: newest first, without secrets.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     mut query: Query,
@@ -101,24 +164,44 @@ pub(crate) async fn show(
     query: Query,
 ) -> Result<Json<Endpoint>> {
     query.finish()?;
-    let found = asked(app.ledger.endpoint(id)).await?;
-    found.map(Json).ok_or(gone(id))
+    find(&app, id).await.map(Json)
 }
 
-/// `PUT /api/emails/webhook-endpoints/{id}/`: another URL, other events; `enabled` as it was unless it is given.
+/// `POST /api/emails/webhook-endpoints/`: registers one; 201 with its secret. A field that is wrong is 422.
+///
+/// If the answer is lost there is an endpoint whose secret nobody knows: it is in the list, to be deleted or rotated.
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Caller(actor): Caller,
+    query: Query,
+    body::Json(registration): body::Json<Registration>,
+) -> Result<(StatusCode, Json<WithSecret>)> {
+    query.finish()?;
+    let wanted = app.endpoints.wanted(registration)?;
+    let (id, secret) = (Uuid::now_v7(), standard_secret());
+    let act = changing(actor, "endpoint.create", id, &wanted);
+    let endpoint = asked(app.ledger.create_endpoint(id, &wanted, &secret, &act)).await?;
+    let secret = secret.expose_secret().to_owned();
+    Ok((StatusCode::CREATED, Json(WithSecret { endpoint, secret })))
+}
+
+/// `PUT /api/emails/webhook-endpoints/{id}/`: replaces URL, events and description; `enabled` where it is given. One that
+/// is enabled again is sent what has waited.
 pub(crate) async fn update(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
     Id(id): Id,
+    query: Query,
     body::Json(registration): body::Json<Registration>,
 ) -> Result<Json<Endpoint>> {
-    let wanted = read(&app, registration)?;
-    let act = act(actor, "endpoint.update", id, Some(&wanted.url));
-    let updated = asked(app.ledger.update_endpoint(id, &wanted, &act)).await?;
-    updated.map(Json).ok_or(gone(id))
+    query.finish()?;
+    let wanted = app.endpoints.wanted(registration)?;
+    let act = changing(actor, "endpoint.update", id, &wanted);
+    let changed = asked(app.ledger.update_endpoint(id, &wanted, &act)).await?;
+    changed.map(Json).ok_or_else(|| missing(id))
 }
 
-/// `DELETE /api/emails/webhook-endpoints/{id}/`: what was not delivered to it is dead.
+/// `DELETE /api/emails/webhook-endpoints/{id}/`: 204. What it has not been sent by then is dead.
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -126,16 +209,16 @@ pub(crate) async fn remove(
     query: Query,
 ) -> Result<StatusCode> {
     query.finish()?;
-    let act = act(actor, "endpoint.delete", id, None);
+    let act = act(actor, "endpoint.delete", &find(&app, id).await?);
     if asked(app.ledger.delete_endpoint(id, &act)).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(gone(id))
+        Err(missing(id))
     }
 }
 
-/// `POST /api/emails/webhook-endpoints/{id}/rotate/`: a new secret, shown this once. The one before is signed with as
-/// well for `endpoints.rotation`.
+/// `POST /api/emails/webhook-endpoints/{id}/rotate/`: a new secret. For `[endpoints] rotation` what is sent is signed by the
+/// one before as well; if the answer is lost, rotating again takes nothing from a receiver that knows only that one.
 pub(crate) async fn rotate(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -143,17 +226,19 @@ pub(crate) async fn rotate(
     query: Query,
 ) -> Result<Json<WithSecret>> {
     query.finish()?;
-    let secret = secret();
-    let act = act(actor, "endpoint.rotate", id, None);
-    let overlap = app.endpoints.rotation;
-    let rotated = asked(app.ledger.rotate_endpoint(id, &secret, overlap, &act)).await?;
-    rotated
-        .map(|endpoint| shown(endpoint, &secret))
-        .ok_or(gone(id))
+    let (act, secret) = (
+        act(actor, "endpoint.rotate", &find(&app, id).await?),
+        standard_secret(),
+    );
+    let overlap = app.endpoints.settings.rotation;
+    let rotated = app.ledger.rotate_endpoint(id, &secret, overlap, &act);
+    let endpoint = asked(rotated).await?.ok_or_else(|| missing(id))?;
+    let secret = secret.expose_secret().to_owned();
+    Ok(Json(WithSecret { endpoint, secret }))
 }
 
-/// `POST /api/emails/webhook-endpoints/{id}/test/`: sends a signed event about nobody real, to a disabled endpoint, too,
-/// and tells what came back. It is in no list, and is not tried again.
+/// `POST /api/emails/webhook-endpoints/{id}/test/`: sends it a signed event of a person that does not exist, now and once, also
+/// to one that is disabled, and says what it answered. No delivery is made of it.
 pub(crate) async fn test(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -161,22 +246,31 @@ pub(crate) async fn test(
     query: Query,
 ) -> Result<Json<Tested>> {
     query.finish()?;
-    let found = asked(app.ledger.sendable_endpoints(Some(id))).await?;
-    let endpoint = found.into_iter().next().ok_or(gone(id))?;
-    let url = Url::parse(&endpoint.url).map_err(|_| gone(id))?;
-    let act = act(actor, "endpoint.test", id, Some(&url));
+    let act = act(actor, "endpoint.test", &find(&app, id).await?);
+    let found = asked(app.ledger.sendable_endpoints(Some(id))).await?.pop();
+    let found = found.ok_or_else(|| missing(id))?;
+    let url = app.endpoints.url(found.url)?;
     asked(app.ledger.audit(&[act])).await?;
-    let delivery = sample(id);
-    let request = app.outbound.request(Method::POST, url);
-    let request = request.header("content-type", "application/json");
+
+    // A new one at each test, so that no receiver takes it for a repeat.
+    let delivery = Delivery {
+        id: Uuid::now_v7(),
+        target: endpoint::target(id),
+        event: example(),
+    };
+    let outbound = &app.endpoints.outbound;
+    let request = outbound.request(Method::POST, url);
+    let request = request.header(CONTENT_TYPE, "application/json");
     let body = Payload::from(&delivery).to_json();
-    let signed = webhook::sign(request, &endpoint.keys, delivery.id, body);
+    let request = webhook::sign(request, &found.keys, delivery.id, body);
     let begun = Instant::now();
-    let reply = app.outbound.exchange(signed, app.outbound.deadline()).await;
-    let answer = reply.map_or_else(common::delivery::Answer::from, |reply| reply.answer());
-    let error = match &answer.outcome {
+    let answer = match outbound.exchange(request, outbound.deadline()).await {
+        Ok(reply) => reply.answer(),
+        Err(error) => Answer::from(error),
+    };
+    let error = match answer.outcome {
         Outcome::Done => None,
-        Outcome::Retry { why, .. } | Outcome::Dead { why } => Some(why.clone()),
+        Outcome::Retry { why, .. } | Outcome::Dead { why } => Some(why),
     };
     Ok(Json(Tested {
         delivered: error.is_none(),
@@ -187,94 +281,60 @@ pub(crate) async fn test(
     }))
 }
 
-fn read(app: &App, registration: Registration) -> Result<Wanted> {
-    let description = registration.description;
-    Ok(Wanted {
-        url: url(app, &registration.url).map_err(|why| Error::field("url", why))?,
-        events: events(&registration.events).map_err(|why| Error::field("events", why))?,
-        description: description
-            .map(|text| body::text("description", text))
-            .transpose()?,
-        enabled: registration.enabled,
-    })
-}
-
-fn url(app: &App, text: &str) -> std::result::Result<Url, String> {
-    if text.len() > LONGEST_URL {
-        return Err(format!("is longer than {LONGEST_URL} bytes"));
-    }
-    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
-    if url.scheme() != "https" && !(app.endpoints.allow_http && url.scheme() == "http") {
-        return Err(
-            "is not HTTPS: an address such as https://example.com/hook is needed".to_owned(),
-        );
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            "holds credentials, which would be seen in lists: the signature says who sends"
-                .to_owned(),
-        );
-    }
-    app.outbound.check_url(&url)?;
-    Ok(url)
-}
-
-fn events(names: &[String]) -> std::result::Result<Filter, String> {
-    if names.is_empty() {
-        return Err("is empty; [\"*\"] stands for every kind".to_owned());
-    }
-    if names.iter().any(|name| name == "*") {
-        return Ok(Filter::All);
-    }
-    let kinds = names.iter().map(|name| name.parse::<Kind>());
-    kinds
-        .collect::<std::result::Result<_, _>>()
-        .map(Filter::Only)
-        .map_err(|unknown| format!("has an unknown kind: {unknown}"))
-}
-
-fn secret() -> SecretString {
-    format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>())).into()
-}
-
-fn shown(endpoint: Endpoint, secret: &SecretString) -> Json<WithSecret> {
-    Json(WithSecret {
-        endpoint,
-        secret: secret.expose_secret().to_owned(),
-    })
-}
-
-/// The host alone: a path may be a secret.
-fn act(actor: String, action: &'static str, id: Uuid, url: Option<&Url>) -> Act {
-    Act {
-        actor,
-        action,
-        subject: Some(id.to_string()),
-        details: object(json!({ "host": url.and_then(Url::host_str) })),
-        ..Act::default()
-    }
-}
-
-/// The delivery of an event that never happened, of an envelope that never came.
-fn sample(endpoint: Uuid) -> Delivery {
+/// What a test tells of.
+fn example() -> Event {
     let envelope = Envelope {
         id: Uuid::now_v7(),
         source: SOURCE.to_owned(),
         received_at: clock::now(),
         content_type: None,
         headers: vec![],
-        body: Bytes::new(),
+        body: bytes::Bytes::new(),
     };
-    let own = Identity::Own(envelope.id.to_string());
-    let mut draft = Draft::new(Kind::Unsubscribed, "endpoint.test", own);
+    let identity = Identity::Own(envelope.id.to_string());
+    let mut draft = Draft::new(Kind::Unsubscribed, "test", identity);
     draft.contact = Contact::email("test@example.com").ok();
     draft.origin = Origin::Admin;
     draft.metadata = object(json!({ "test": true }));
-    let event = draft.into_event(&envelope, SOURCE, Undetermined::Suppress);
-    Delivery::new(event, &endpoint::target(endpoint))
+    let undetermined = config::Source::api().undetermined_bounce;
+    draft.into_event(&envelope, SOURCE, undetermined)
 }
 
-fn gone(id: Uuid) -> Error {
-    let what = "endpoint";
-    Error::NotFound { what, id }
+async fn find(app: &App, id: Uuid) -> Result<Endpoint> {
+    let found = asked(app.ledger.endpoint(id)).await?;
+    found.ok_or_else(|| missing(id))
+}
+
+fn missing(id: Uuid) -> Error {
+    Error::NotFound {
+        what: "endpoint",
+        id,
+    }
+}
+
+/// The record of a change to what is wanted.
+fn changing(actor: String, action: &'static str, id: Uuid, wanted: &Wanted) -> Act {
+    let host = wanted.url.host_str();
+    Act {
+        actor,
+        action,
+        subject: Some(id.to_string()),
+        details: object(
+            json!({ "host": host, "events": wanted.events, "enabled": wanted.enabled }),
+        ),
+        ..Act::default()
+    }
+}
+
+/// The record of what is done to an endpoint.
+fn act(actor: String, action: &'static str, endpoint: &Endpoint) -> Act {
+    let url = Url::parse(&endpoint.url).ok();
+    let host = url.as_ref().and_then(Url::host_str);
+    Act {
+        actor,
+        action,
+        subject: Some(endpoint.id.to_string()),
+        details: object(json!({ "host": host })),
+        ..Act::default()
+    }
 }

@@ -45,12 +45,12 @@ use axum::{
 };
 use bytes::Bytes;
 use common::{
-    config::{ApiKey, Config, Endpoints, Role},
+    config::{ApiKey, Config, Role},
     endpoint,
     http::{self, Limits},
-    ledger::Ledger,
+    ledger::{self, Ledger},
     lifecycle::Lifecycle,
-    outbound::{NoClient, Outbound},
+    outbound::NoClient,
     providers::talkable::PATH as TALKABLE,
     queue::{Feed, Message, Priority, Queue, QueueName},
     request,
@@ -61,7 +61,7 @@ use tracing::warn;
 
 pub use error::Error;
 
-use crate::{talkable::Desk, trail::Trail};
+use crate::{endpoints::Rules, talkable::Desk, trail::Trail};
 
 /// What the api needs to answer.
 pub struct App {
@@ -72,8 +72,7 @@ pub struct App {
     pub sources: BTreeSet<String>,
     /// The configured targets by name: whether each is enabled.
     pub targets: BTreeMap<String, bool>,
-    endpoints: Endpoints,
-    outbound: Outbound,
+    endpoints: Rules,
     talkable: Desk,
     trail: Trail,
 }
@@ -89,10 +88,8 @@ impl App {
             .targets
             .iter()
             .map(|target| (target.name.clone(), target.enabled));
-        let networks = config.outbound.allow_networks.clone();
         Ok(Self {
-            endpoints: config.endpoints.clone(),
-            outbound: Outbound::new(networks, config.endpoints.timeout)?,
+            endpoints: Rules::new(config)?,
             ledger,
             queue,
             keys: config.api.keys.clone(),
@@ -108,13 +105,22 @@ impl App {
         })
     }
 
-    /// Every target by name, configured or registered: whether it is enabled.
-    async fn all_targets(&self) -> Result<BTreeMap<String, bool>, Error> {
-        let registered = error::asked(self.ledger.sendable_endpoints(None)).await?;
-        let registered = registered
-            .into_iter()
-            .map(|endpoint| (endpoint::target(endpoint.id), endpoint.enabled));
-        Ok(self.targets.clone().into_iter().chain(registered).collect())
+    /// Whether a target is enabled, be it configured or an endpoint; None if there is none of that name.
+    async fn is_enabled(&self, target: &str) -> Result<Option<bool>, Error> {
+        let Some(id) = endpoint::id_of(target) else {
+            return Ok(self.targets.get(target).copied());
+        };
+        let found = error::asked(self.ledger.endpoint(id)).await?;
+        Ok(found.map(|endpoint| endpoint.enabled))
+    }
+
+    /// The targets that somebody takes deliveries for.
+    async fn enabled(&self) -> ledger::Result<Vec<String>> {
+        let configured = self.targets.iter().filter(|(_, enabled)| **enabled);
+        let configured = configured.map(|(name, _)| name.clone());
+        let endpoints = self.ledger.enabled_endpoints().await?;
+        let endpoints = endpoints.into_iter().map(endpoint::target);
+        Ok(configured.chain(endpoints).collect())
     }
 
     /// Puts one message into a queue, due now; returns when it is durable there.

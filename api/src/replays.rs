@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wish {
-    /// A configured target; without one, all that are enabled.
+    /// A configured target, or `endpoint.ID`; without one, all that are enabled.
     target: Option<String>,
     /// `pending`, `retrying`, `delivered` or `dead`; without one, what is delivered or dead.
     state: Option<String>,
@@ -152,25 +152,18 @@ fn time(name: &str, text: &str) -> Result<Timestamp> {
 /// The targets that a replay is for: the one that is asked for, else all that are enabled.
 async fn targets(app: &App, wanted: Option<&str>) -> Result<Vec<String>> {
     let Some(name) = wanted else {
-        return enabled(app).await;
+        return asked(app.enabled()).await;
     };
-    match app.all_targets().await?.get(name) {
+    match app.is_enabled(name).await? {
         Some(true) => Ok(vec![name.to_owned()]),
         Some(false) => Err(Error::Conflict(format!(
             "the target {name} is disabled: enable it first; its parked deliveries are sent then without a replay"
         ))),
         None => Err(Error::field(
             "target",
-            "is no target that is configured or registered",
+            "is neither a configured target nor endpoint.ID of an endpoint",
         )),
     }
-}
-
-/// The targets that somebody takes deliveries for.
-async fn enabled(app: &App) -> Result<Vec<String>> {
-    let targets = app.all_targets().await?;
-    let enabled = targets.into_iter().filter(|(_, enabled)| *enabled);
-    Ok(enabled.map(|(name, _)| name).collect())
 }
 
 /// Does the replays that are running and in no other process's hands, until it is told to stop.
@@ -210,7 +203,7 @@ async fn round(app: &App, owner: Uuid, lifecycle: &Lifecycle) -> Option<bool> {
 
 /// The next batch of a job; whether there was one and room for it. None if the process is told to stop.
 async fn step(app: &App, job: Job, lifecycle: &Lifecycle) -> Option<bool> {
-    let enabled = until_done(lifecycle, "replay", || enabled(app)).await?;
+    let enabled = until_done(lifecycle, "replay", || app.enabled()).await?;
     let (targets, gone): (Vec<_>, Vec<_>) = job
         .targets
         .iter()

@@ -4,6 +4,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
+use rand::random;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -27,6 +28,11 @@ pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
         mac.update(part);
     }
     mac.finalize().into_bytes().into()
+}
+
+/// A new Standard Webhooks secret.
+pub fn standard_secret() -> SecretString {
+    format!("whsec_{}", STANDARD.encode(random::<[u8; 32]>())).into()
 }
 
 /// The key bytes of a Standard Webhooks secret: `whsec_` and base64. None if it is not one.

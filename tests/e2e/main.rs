@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 mod bad_input;
+mod endpoints;
 mod faults;
 mod operations;
 mod pipeline;

@@ -173,6 +173,17 @@ impl Process {
             .expect("JSON")
     }
 
+    /// Asks the api with a body, and gives the status and the answer.
+    pub async fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let method = method.parse().expect("a method");
+        let request = http().request(method, format!("{}{path}", self.api));
+        let request = request.bearer_auth(API_KEY).body(body.to_string());
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let body = answer.bytes().await.expect("a body");
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
     /// Asks the api to do something, and gives the status.
     pub async fn do_it(&self, path: &str) -> u16 {
         let request = http()

@@ -1,156 +1,390 @@
-//! Endpoints that users register.
+//! Endpoints over the api: SentinMail's management API, secrets, tests and retries.
 
+use std::net::TcpListener;
+
+use axum::Router;
+use common::{config::Loaded, endpoint, ledger::Act, queue::Feed};
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-};
 
 use super::*;
+use axum::response::IntoResponse;
 
-const PATH: &str = "/api/emails/webhook-endpoints/";
-const REGISTER: &str = include_str!("../../../common/samples/sentinmail-api/register.json");
-const UPDATE: &str = include_str!("../../../common/samples/sentinmail-api/update.json");
+const PATH: &str = "/api/emails/webhook-endpoints";
 
-fn sample(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
+fn sample(name: &str) -> Value {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../common/samples/sentinmail-api"
+    );
+    serde_json::from_slice(&std::fs::read(format!("{folder}/{name}")).unwrap()).unwrap()
 }
 
-/// The kinds of event, whose order says nothing.
-fn kinds(endpoint: &Value) -> BTreeSet<String> {
-    let kinds = endpoint["events"].as_array().unwrap();
-    kinds.iter().map(text).collect()
-}
-
-async fn register(door: &Door, body: &Value) -> Value {
-    let answer = door.write("POST", PATH, body).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
+async fn created(door: &Door, url: &str) -> Value {
+    let wish = json!({ "url": url, "events": ["unsubscribed"] });
+    let answer = door.write("POST", &format!("{PATH}/"), &wish).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
     answer.body
+}
+
+fn uuid(made: &Value) -> Uuid {
+    text(&made["id"]).parse().unwrap()
 }
 
 // rows: SM-23
 #[tokio::test]
-async fn the_examples_of_the_page_register_list_update_and_delete() {
+async fn sentinmails_requests_register_list_change_and_delete_with_and_without_the_final_slash() {
     on_each(async |door| {
-        let made = register(door, &sample(REGISTER)).await;
-        assert_eq!(kinds(&made), kinds(&sample(REGISTER)));
-        assert!(text(&made["secret"]).starts_with("whsec_"));
-        let id = text(&made["id"]);
-        for slash in ["", "/"] {
-            let path = PATH.trim_end_matches('/');
-            assert_eq!(door.items(&format!("{path}{slash}")).await.len(), 1);
-            let one = format!("{path}/{id}{slash}");
-            let shown = door.get(&one).await;
+        for slash in ["/", ""] {
+            let made = door
+                .write("POST", &format!("{PATH}{slash}"), &sample("register.json"))
+                .await;
+            assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+            let one = format!("{PATH}/{}{slash}", text(&made.body["id"]));
+            let mut shown = made.body.clone();
+            let secret = shown.as_object_mut().unwrap().remove("secret");
+            assert!(text(&secret.unwrap()).starts_with("whsec_"));
+            assert_eq!(shown["url"], "https://yourapp.com/webhooks/sentinmail");
+            assert_eq!(shown["events"].as_array().unwrap().len(), 5);
+            let nothing = [
+                "description",
+                "disabled_reason",
+                "failing_since",
+                "last_success_at",
+                "last_failure_at",
+                "last_error",
+            ];
+            assert!(nothing.iter().all(|field| shown[field].is_null()));
+            assert_eq!(door.get(&one).await.body, shown, "without the secret");
+            assert_eq!(door.items(&format!("{PATH}{slash}")).await, [shown]);
+
+            let changed = door.write("PUT", &one, &sample("update.json")).await;
+            assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
             assert_eq!(
-                (shown.status.as_u16(), &shown.body["secret"]),
-                (200, &json!(null)),
-                "shown once"
+                changed.body["url"],
+                "https://yourapp.com/webhooks/sentinmail-v2"
             );
-            let updated = door.write("PUT", &one, &sample(UPDATE)).await;
-            assert_eq!(updated.status, 200);
-            assert_eq!(kinds(&updated.body), kinds(&sample(UPDATE)));
-        }
-        let one = format!("{PATH}{id}/");
-        for status in [204, 404] {
-            let key = [("x-api-key", "write-key-0123")];
-            assert_eq!(door.send("DELETE", &one, &key).await.status, status);
-        }
-        assert_eq!(door.get(&one).await.status, 404);
-        assert_eq!(door.audited().await, 4);
-    })
-    .await;
-}
+            assert_eq!(changed.body["events"], json!(["unsubscribed", "bounced"]));
+            assert_eq!(changed.body["secret"], Value::Null);
 
-// rows: SM-20, SM-23
-#[tokio::test]
-async fn a_url_that_is_not_safe_or_an_unknown_event_is_refused_by_its_field() {
-    on_each(async |door| {
-        let long = format!("https://example.com/{}", "x".repeat(3000));
-        for url in [
-            "http//example.com",
-            "ftp://example.com",
-            "example.com",
-            "https://10.0.0.1/",
-            "https://[::1]/",
-            "https://169.254.169.254/x",
-            "https://user:pw@example.com/",
-            &long,
-        ] {
-            let body = json!({ "url": url, "events": ["bounced"] });
-            let answer = door.write("POST", PATH, &body).await;
-            let told = (answer.status.as_u16(), &answer.body["field"]);
-            assert_eq!(told, (422, &json!("url")), "{url}");
-        }
-        for events in [json!([]), json!(["exploded"]), json!("bounced")] {
-            let body = json!({ "url": "https://example.com/", "events": events });
-            assert_eq!(door.write("POST", PATH, &body).await.status, 422, "{body}");
-        }
-        assert_eq!(
-            door.write("POST", PATH, &json!({ "events": ["*"] }))
-                .await
-                .status,
-            422
-        );
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_rotation_shows_another_secret_and_the_worker_signs_with_both() {
-    on_each(async |door| {
-        let made = register(door, &sample(REGISTER)).await;
-        let path = format!("{PATH}{}/rotate", text(&made["id"]));
-        let rotated = door.write("POST", &path, &json!(null)).await;
-        assert_eq!(rotated.status, 200, "{rotated:?}");
-        assert_ne!(rotated.body["secret"], made["secret"]);
-        let sendable = door.ledger.sendable_endpoints(None).await.unwrap();
-        assert_eq!(sendable[0].keys.len(), 2);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_test_event_is_signed_and_what_came_back_is_told_also_of_a_disabled_endpoint() {
-    on_each(async |door| {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let made = register(
-            door,
-            &json!({ "url": url, "events": ["*"], "enabled": false }),
-        )
-        .await;
-        let answering = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = String::new();
-            while !request.contains("\"test\":true") {
-                let mut piece = [0; 4096];
-                let read = stream.read(&mut piece).await.unwrap();
-                request.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+            let deleted = door.write("DELETE", &one, &Value::Null).await;
+            assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+            for method in ["GET", "PUT", "DELETE"] {
+                let gone = door.write(method, &one, &sample("update.json")).await;
+                assert_eq!(gone.status, StatusCode::NOT_FOUND, "{method}");
             }
-            stream
-                .write_all(b"HTTP/1.1 410 Gone\r\ncontent-length: 5\r\n\r\ngone!")
-                .await
-                .unwrap();
-            request
-        };
-        let path = format!("{PATH}{}/test/", text(&made["id"]));
-        let body = json!(null);
-        let (request, told) = tokio::join!(answering, door.write("POST", &path, &body));
-        assert!(request.contains("webhook-signature: v1,") && request.contains("test@example.com"));
-        assert_eq!(told.status, 200, "{told:?}");
-        assert_eq!(
+            assert_eq!(
+                door.items(&format!("{PATH}{slash}")).await,
+                [Value::Null; 0]
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reading_wants_the_role_read_and_everything_else_write() {
+    on_each(async |door| {
+        let made = created(door, "https://example.com/x").await;
+        let one = format!("{PATH}/{}", text(&made["id"]));
+        let paths = [
+            ("POST", format!("{PATH}/")),
+            ("PUT", one.clone()),
+            ("DELETE", one.clone()),
+            ("POST", format!("{one}/rotate/")),
+            ("POST", format!("{one}/test/")),
+        ];
+        for (method, path) in paths {
+            let answer = door
+                .send(method, &path, &[("x-api-key", "read-key-0123")])
+                .await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
+        }
+        let answer = door
+            .send("GET", &one, &[("x-api-key", "check-key-0123")])
+            .await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    })
+    .await;
+}
+
+// rows: SM-20
+#[test]
+fn a_url_is_https_without_credentials_and_at_a_public_place() {
+    let rules = |text: &str| {
+        let loaded = Loaded::from_text(text, BTreeMap::new()).unwrap();
+        Rules::new(&loaded.config).unwrap()
+    };
+    let (strict, lax) = (rules(""), rules("[endpoints]\nallow_http = true"));
+    let why = |rules: &Rules, url: &str| {
+        let wrong = rules.url(url.to_owned()).unwrap_err();
+        let problem = wrong.problem().into_response();
+        assert_eq!(problem.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        wrong.to_string()
+    };
+    let long = format!("https://example.com/{}", "x".repeat(2048));
+    for (url, part) in [
+        (
+            "http://example.com/x",
+            "the field url is sent to without encryption: https:// is needed",
+        ),
+        ("https://10.0.0.1/x", "private address 10.0.0.1"),
+        ("https://127.0.0.1/x", "loopback address"),
+        ("https://[::1]/x", "loopback address"),
+        ("https://169.254.169.254/latest", "link-local address"),
+        ("https://user:pass@example.com/", "holds credentials"),
+        ("https://user@example.com/", "holds credentials"),
+        ("ftp://example.com/", "https:// is needed"),
+        ("example.com", "is no URL"),
+        ("", "is empty"),
+        ("https://example.com/\0", "control characters"),
+        ("https://exa mple.com/", "white space"),
+        (long.as_str(), "longer than 2048 bytes"),
+    ] {
+        let why = why(&strict, url);
+        assert!(why.contains(part) && !why.contains("pass@"), "{url}: {why}");
+    }
+    assert!(lax.url("http://example.com/x".to_owned()).is_ok());
+    assert!(why(&lax, "http://127.0.0.1/x").contains("loopback address"));
+    assert!(strict.url("https://example.com/x?y=z".to_owned()).is_ok());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_told_by_its_field() {
+    on_each(async |door| {
+        let url = "https://example.com/x";
+        for (body, part) in [
+            (json!({ "events": ["*"] }), "url"),
+            (json!({ "url": url }), "events"),
+            (json!({ "url": url, "events": [] }), "events is empty"),
             (
-                &told.body["delivered"],
-                &told.body["status"],
-                &told.body["answer"]
+                json!({ "url": url, "events": ["*", "spam"] }),
+                "\"spam\" is none of unsubscribed, ",
             ),
-            (&json!(false), &json!(410), &json!("gone!"))
-        );
+            (json!({ "url": url, "events": "*" }), "expected a sequence"),
+            (json!({ "url": 7, "events": ["*"] }), "expected a string"),
+            (
+                json!({ "url": url, "events": ["*"], "secret": "x" }),
+                "secret",
+            ),
+            (
+                json!({ "url": url, "events": ["*"], "description": "a\0b" }),
+                "description",
+            ),
+            (
+                json!({ "url": url, "events": ["*"], "enabled": "yes" }),
+                "expected a boolean",
+            ),
+            (json!(["*"]), "the body is wrong"),
+        ] {
+            let answer = door.write("POST", PATH, &body).await;
+            assert_eq!(
+                answer.status,
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "{answer:?}"
+            );
+            let detail = text(&answer.body["detail"]);
+            assert!(detail.contains(part), "{body}: {detail}");
+        }
+        assert_eq!(door.items(PATH).await.len(), 0);
+        let answer = door.get(&format!("{PATH}/nothing")).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rotation_tells_another_secret_once() {
+    on_each(async |door| {
+        let made = created(door, "https://example.com/x").await;
+        let one = format!("{PATH}/{}", text(&made["id"]));
+        let rotated = door.post(&format!("{one}/rotate/")).await;
+        assert_eq!(rotated.status, StatusCode::OK, "{rotated:?}");
+        assert_ne!(rotated.body["secret"], made["secret"]);
+        let keys = door
+            .ledger
+            .sendable_endpoints(Some(uuid(&made)))
+            .await
+            .unwrap();
+        assert_eq!(keys[0].keys.len(), 2, "both are signed with");
+        assert_eq!(door.get(&one).await.body["secret"], Value::Null);
+        let gone = door
+            .post(&format!("{PATH}/{}/rotate", Uuid::now_v7()))
+            .await;
+        assert_eq!(gone.status, StatusCode::NOT_FOUND);
+    })
+    .await;
+}
+
+/// A server that answers every request with `status`, and keeps what it heard.
+#[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+async fn receiver(status: u16) -> (String, Arc<Mutex<Vec<(HeaderMap, Value)>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/s3cret", listener.local_addr().unwrap());
+    let heard = Arc::<Mutex<Vec<_>>>::default();
+    let kept = Arc::clone(&heard);
+    let router =
+        Router::new().fallback(async move |headers: HeaderMap, body: axum::Json<Value>| {
+            kept.lock().unwrap().push((headers, body.0));
+            (StatusCode::from_u16(status).unwrap(), "noted")
+        });
+    drop(tokio::spawn(axum::serve(listener, router).into_future()));
+    (url, heard)
+}
+
+#[tokio::test]
+async fn a_test_sends_one_signed_event_and_says_what_came_of_it() {
+    on_each(async |door| {
+        for (status, delivered) in [(200, true), (503, false)] {
+            let (url, heard) = receiver(status).await;
+            let wish = json!({ "url": url, "events": ["opened"], "enabled": false });
+            let made = door.write("POST", PATH, &wish).await.body;
+            let before = door.audited().await;
+            let answer = door
+                .post(&format!("{PATH}/{}/test/", text(&made["id"])))
+                .await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            assert_eq!(answer.body["delivered"], delivered);
+            assert_eq!(answer.body["status"], status);
+            assert_eq!(answer.body["error"].is_null(), delivered);
+            assert_eq!(answer.body["answer"], "noted");
+            let heard = heard.lock().unwrap().clone();
+            assert_eq!(heard.len(), 1);
+            let (headers, body) = &heard[0];
+            assert_eq!(
+                (&body["type"], &body["recipient"]),
+                (&json!("unsubscribed"), &json!("test@example.com"))
+            );
+            assert_eq!(body["metadata"], json!({ "test": true }));
+            assert_eq!(headers["webhook-id"], text(&body["delivery_id"]).as_str());
+            assert!(
+                headers["webhook-signature"]
+                    .to_str()
+                    .unwrap()
+                    .starts_with("v1,")
+            );
+            assert_eq!(door.audited().await, before + 1);
+            let shown = door
+                .get(&format!("{PATH}/{}", text(&made["id"])))
+                .await
+                .body;
+            assert_eq!(
+                shown["updated_at"], made["updated_at"],
+                "nothing else has changed"
+            );
+        }
+        assert_eq!(door.items("/api/v1/deliveries").await.len(), 0);
+        assert_eq!(door.items("/api/v1/events").await.len(), 0);
+        assert_eq!(door.queue.take(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_test_of_an_endpoint_where_nobody_listens_is_answered_too() {
+    on_each(async |door| {
+        let nobody = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let made = created(door, &format!("http://{nobody}/s3cret")).await;
+        let answer = door
+            .post(&format!("{PATH}/{}/test", text(&made["id"])))
+            .await;
         assert_eq!(
-            door.items("/api/v1/events").await.len(),
-            0,
-            "it is in no list"
+            (answer.status, &answer.body["delivered"]),
+            (StatusCode::OK, &json!(false))
         );
+        assert!(answer.body["status"].is_null());
+        let error = text(&answer.body["error"]);
+        assert!(!error.contains("s3cret"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_change_is_in_the_audit_trail_without_the_secret_and_with_the_host_alone() {
+    on_each(async |door| {
+        let made = created(door, "https://example.com/s3cret").await;
+        let one = format!("{PATH}/{}", text(&made["id"]));
+        let wish = json!({ "url": "https://example.org/s3cret", "events": ["*"], "enabled": true });
+        door.write("PUT", &one, &wish).await;
+        door.post(&format!("{one}/rotate")).await;
+        door.write("DELETE", &one, &Value::Null).await;
+        let path = format!("/api/v1/audit?subject={}", text(&made["id"]));
+        let admin = [("x-api-key", "admin-key-0123")];
+        let trail = door.send("GET", &path, &admin).await.body;
+        let acts = trail["items"].as_array().unwrap();
+        let actions: Vec<_> = acts.iter().rev().map(|act| text(&act["action"])).collect();
+        assert_eq!(
+            actions,
+            [
+                "endpoint.create",
+                "endpoint.update",
+                "endpoint.rotate",
+                "endpoint.delete"
+            ]
+        );
+        assert!(acts.iter().all(|act| act["actor"] == "the write key"));
+        assert_eq!(acts[2]["details"]["host"], "example.org");
+        assert_eq!(acts[0]["details"]["host"], "example.org");
+        let said = trail.to_string();
+        assert!(
+            !said.contains("s3cret") && !said.contains("whsec_"),
+            "{said}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_delivery_to_an_endpoint_is_retried_by_hand_while_the_endpoint_is_enabled() {
+    on_each(async |door| {
+        let made = created(door, "https://example.com/x").await;
+        let target = endpoint::target(uuid(&made));
+        let (_, id) = door.delivery_to(&target).await;
+        door.attempt(id, 1, State::Dead).await;
+        let retry = async || door.post(&format!("/api/v1/deliveries/{id}/retry")).await;
+        assert_eq!(retry().await.status, StatusCode::ACCEPTED);
+        let shared = QueueName::Target("endpoints".to_owned(), Feed::Retried);
+        assert_eq!(door.queue.take()[0].queue, shared);
+
+        let one = format!("{PATH}/{}", text(&made["id"]));
+        let wish = json!({ "url": "https://example.com/x", "events": ["*"], "enabled": false });
+        let disabled = door.write("PUT", &one, &wish).await.body;
+        assert_eq!(disabled["disabled_reason"], "disabled over the api");
+        let refused = retry().await;
+        assert_eq!(refused.status, StatusCode::CONFLICT);
+        assert!(text(&refused.body["detail"]).contains("is disabled"));
+        let deleted = door
+            .ledger
+            .delete_endpoint(uuid(&made), &Act::default())
+            .await;
+        assert!(deleted.unwrap());
+        let refused = retry().await;
+        assert_eq!(refused.status, StatusCode::CONFLICT);
+        assert!(text(&refused.body["detail"]).contains("was deleted"));
+        assert_eq!(door.queue.take(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deliveries_to_endpoints_are_replayed_alone_or_with_all_others() {
+    on_each(async |door| {
+        let made = created(door, "https://example.com/x").await;
+        let target = endpoint::target(uuid(&made));
+        let (_, id) = door.delivery_to(&target).await;
+        door.attempt(id, 1, State::Dead).await;
+        let mut wish =
+            json!({ "since": "2020-01-01T00:00:00Z", "until": clock::now(), "dry_run": true });
+        let matched = door.write("POST", "/api/v1/replays", &wish).await;
+        assert_eq!(matched.body["matched"], 1, "{matched:?}");
+        wish["target"] = json!(target);
+        let matched = door.write("POST", "/api/v1/replays", &wish).await;
+        assert_eq!(matched.body["matched"], 1, "{matched:?}");
+        wish["target"] = json!(endpoint::target(Uuid::now_v7()));
+        let unknown = door.write("POST", "/api/v1/replays", &wish).await;
+        assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY);
     })
     .await;
 }

@@ -40,7 +40,6 @@ use common::{
     envelope::Envelope,
     event::{Draft, Event, Identity, Kind, Undetermined},
     ledger::{Entry, Finished, Ledger},
-    outbound::Outbound,
     providers::Provider,
     queue::{self, Consumer, Depth, Message, Queue, QueueName},
 };
@@ -52,7 +51,9 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::{
-    App, router,
+    App,
+    endpoints::Rules,
+    router,
     talkable::Desk,
     trail::{self, Trail},
 };
@@ -140,25 +141,18 @@ impl Door {
             ],
             role: *role,
         };
+        let text = "[endpoints]\nallow_http = true\n[outbound]\nallow_networks = ['127.0.0.0/8']";
+        let config = Loaded::from_text(text, BTreeMap::new()).unwrap().config;
         let app = App {
             ledger: ledger.clone(),
             queue: Arc::<Recorder>::clone(&queue),
             keys: Role::ALL.iter().map(key).collect(),
             sources: BTreeSet::from(["shop".to_owned(), "news".to_owned(), "api".to_owned()]),
             targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
-            endpoints: Loaded::from_text("[endpoints]\nallow_http = true", BTreeMap::new())
-                .unwrap()
-                .config
-                .endpoints,
-            outbound: Outbound::new(vec!["127.0.0.0/8".parse().unwrap()], Duration::from_secs(5))
-                .unwrap(),
+            endpoints: Rules::new(&config).unwrap(),
             talkable: Desk {
                 sources: vec![],
-                settings: Loaded::from_text("", BTreeMap::new())
-                    .unwrap()
-                    .config
-                    .api
-                    .talkable,
+                settings: config.api.talkable,
             },
             trail: Trail::new().0,
         };

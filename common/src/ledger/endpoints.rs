@@ -226,6 +226,16 @@ impl Ledger {
         found.iter().map(sendable).collect()
     }
 
+    /// The endpoints that are enabled.
+    pub async fn enabled_endpoints(&self) -> Result<Vec<Uuid>> {
+        let text = "SELECT id FROM endpoints WHERE enabled = 1 AND deleted_at IS NULL";
+        let found = self.query(text).fetch_all(&self.pool).await?;
+        found
+            .iter()
+            .map(|row| parsed(&row.try_get::<String, _>(0)?))
+            .collect()
+    }
+
     /// Ends a change to an endpoint: raises the version and says who did it.
     async fn changed(&self, mut transaction: Transaction<'_, Any>, act: &Act) -> Result<()> {
         self.query("UPDATE endpoints_version SET version = version + 1")

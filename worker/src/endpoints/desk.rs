@@ -253,3 +253,134 @@ impl Lane {
         booked
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::{
+        config::Loaded,
+        endpoint::Sendable,
+        event::Kind,
+        outbound::{DEFAULT_TIMEOUT, Outbound},
+    };
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    use super::*;
+    use crate::{endpoints::Endpoints, stage::Item, targets::standin::delivery_of};
+
+    const ID: Uuid = Uuid::from_u128(7);
+
+    /// One endpoint with two slots, whose breaker opens at the first failure.
+    fn known() -> Known {
+        let text = "[endpoints]\nslots = 2\nbreaker_after = 1";
+        let config = Loaded::from_text(text, [].into()).unwrap().config;
+        let outbound = Outbound::new(vec![], DEFAULT_TIMEOUT).unwrap();
+        let row = Sendable {
+            id: ID,
+            url: "https://example.com/".to_owned(),
+            events: common::config::Filter::All,
+            enabled: true,
+            keys: vec![],
+        };
+        Endpoints::new(config.endpoints, &outbound).read(1, vec![row], &Known::default())
+    }
+
+    fn desks() -> (Desks, UnboundedReceiver<Ended>) {
+        let (to, ended) = unbounded_channel();
+        (Desks::new(2, to), ended)
+    }
+
+    fn fresh(kind: Kind, number: u32) -> Fresh {
+        let contact = common::contact::Contact::email("user@example.com").ok();
+        let mut delivery = delivery_of(kind, contact, number);
+        delivery.target = endpoint::target(ID);
+        Fresh {
+            item: Item::test(1, 1),
+            delivery,
+        }
+    }
+
+    fn opens(count: u32) -> Vec<Fresh> {
+        (0..count)
+            .map(|number| fresh(Kind::Opened, number))
+            .collect()
+    }
+
+    fn fail(known: &Known) {
+        for outlet in known.enabled() {
+            outlet.breaker.failed(Instant::now());
+        }
+    }
+
+    #[test]
+    fn as_many_go_as_there_are_slots_and_the_next_when_one_is_free() {
+        let (known, (mut desks, mut ended)) = (known(), desks());
+        let mut calls = desks.plan(&known, opens(5), vec![]).calls;
+        assert_eq!((calls.len(), desks.waiting), (2, 3));
+        drop(calls.pop());
+        let freed = vec![ended.try_recv().unwrap()];
+        let next = desks.plan(&known, vec![], freed);
+        assert_eq!((next.calls.len(), desks.waiting), (1, 2));
+        assert!(next.later.is_empty());
+    }
+
+    #[test]
+    fn what_suppresses_overtakes_what_only_tells() {
+        let (known, (mut desks, mut ended)) = (known(), desks());
+        let calls = desks.plan(&known, opens(5), vec![]).calls;
+        let urgent = vec![fresh(Kind::Unsubscribed, 9)];
+        assert!(desks.plan(&known, urgent, vec![]).calls.is_empty());
+        drop(calls);
+        let freed = vec![ended.try_recv().unwrap()];
+        let next = desks.plan(&known, vec![], freed).calls;
+        assert_eq!(
+            next[0].deliveries[0].delivery.event.kind,
+            Kind::Unsubscribed
+        );
+    }
+
+    #[test]
+    fn what_finds_no_room_in_the_line_is_put_off_and_comes_back_one_by_one() {
+        let (known, (mut desks, _ended)) = (known(), desks());
+        let plan = desks.plan(&known, opens(500), vec![]);
+        assert_eq!((plan.calls.len(), desks.waiting), (2, LINE));
+        let times: Vec<_> = plan.later.iter().map(|(_, until)| *until).collect();
+        assert_eq!(times.len(), 500 - 2 - LINE);
+        assert!(times.is_sorted_by(|one, next| one < next));
+        assert!(times[0] > clock::now());
+    }
+
+    #[test]
+    fn behind_an_open_breaker_nothing_waits() {
+        let (known, (mut desks, _ended)) = (known(), desks());
+        fail(&known);
+        let plan = desks.plan(&known, opens(10), vec![]);
+        assert!(plan.calls.is_empty() && desks.waiting == 0);
+        assert_eq!(plan.later.len(), 10);
+    }
+
+    #[test]
+    fn the_pause_grows_with_what_is_put_off_so_that_a_hundred_thousand_do_not_churn() {
+        let mut lane = Lane::default();
+        let mut times: Vec<_> = (0..100_000)
+            .map(|_| lane.book(SHORTEST, BETWEEN_FAILING))
+            .collect();
+        times.sort();
+        // What comes back in the busiest second.
+        let busiest = times.iter().enumerate().map(|(from, start)| {
+            let end = *start + Duration::from_secs(1);
+            times[from..].partition_point(|time| *time < end)
+        });
+        assert!(busiest.max().unwrap() <= 250);
+        let last = times[times.len() - 1].duration_since(clock::now());
+        assert!(last.unsigned_abs() <= LONGEST.mul_f64(1.2));
+    }
+
+    #[test]
+    fn an_endpoint_that_is_gone_is_cleared_from_its_desk() {
+        let (known, (mut desks, _ended)) = (known(), desks());
+        desks.plan(&known, opens(5), vec![]).calls.clear();
+        let plan = desks.plan(&Known::default(), opens(1), vec![]);
+        assert_eq!((plan.deleted.len(), desks.waiting), (4, 0));
+        assert!(desks.of.is_empty());
+    }
+}

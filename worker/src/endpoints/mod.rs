@@ -181,3 +181,60 @@ impl Known {
             .filter_map(|found| found.outlet.as_ref())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::config::{Filter, Loaded};
+
+    use super::*;
+    use crate::breaker::Level;
+
+    fn endpoints() -> Endpoints {
+        let text = "[endpoints]\nbreaker_after = 1";
+        let config = Loaded::from_text(text, [].into()).unwrap().config;
+        let outbound = Outbound::new(vec![], Duration::from_secs(1)).unwrap();
+        Endpoints::new(config.endpoints, &outbound)
+    }
+
+    fn row(id: u128, kind: Kind) -> Sendable {
+        Sendable {
+            id: Uuid::from_u128(id),
+            url: "https://example.com/".to_owned(),
+            events: Filter::Only([kind].into()),
+            enabled: true,
+            keys: vec![],
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_changes_keeps_its_breaker_unless_it_is_another_url() {
+        let endpoints = endpoints();
+        let known = endpoints.read(1, vec![row(1, Kind::Opened)], &Known::default());
+        for outlet in known.enabled() {
+            outlet.breaker.failed(tokio::time::Instant::now());
+        }
+        let level = |known: &Known| known.enabled().next().unwrap().breaker.level();
+        let known = endpoints.read(2, vec![row(1, Kind::Clicked)], &known);
+        assert_eq!(level(&known), Level::Open);
+        let mut moved = row(1, Kind::Clicked);
+        moved.url = "https://example.org/".to_owned();
+        let known = endpoints.read(3, vec![moved], &known);
+        assert_eq!(level(&known), Level::Closed);
+    }
+
+    #[test]
+    fn each_endpoint_is_told_of_its_kinds_and_a_disabled_one_later() {
+        let mut rows = vec![
+            row(1, Kind::Opened),
+            row(2, Kind::Clicked),
+            row(3, Kind::Clicked),
+        ];
+        rows[2].enabled = false;
+        let known = endpoints().read(1, rows, &Known::default());
+        let target = |id| endpoint::target(Uuid::from_u128(id));
+        assert_eq!(known.told_of(Kind::Opened), [(target(1), State::Pending)]);
+        let clicked = [(target(2), State::Pending), (target(3), State::Parked)];
+        assert_eq!(known.told_of(Kind::Clicked), clicked);
+        assert_eq!(known.told_of(Kind::Bounced), []);
+    }
+}
