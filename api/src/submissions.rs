@@ -10,12 +10,12 @@ use axum::{
 use common::{
     clock,
     contact::Contact,
-    event::{Draft, Kind, Lane, Origin, derived_id, rfc3339},
+    event::{CLOCK_SKEW, Draft, Kind, Lane, Origin, derived_id, rfc3339},
     ledger::{Act, Consent, Standing, Submission, Suppression},
     queue::Priority,
     request::{Request, SOURCE},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -28,9 +28,6 @@ use crate::{
     error::{Error, Result, asked},
     query::{Id, Query},
 };
-
-/// A stated time further ahead than this is a wrong clock.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 
 /// The purposes that stand by themselves; the others are `events.NAME` and `other.NAME`.
 const PURPOSES: [&str; 2] = ["general_contact", "primary_purpose"];

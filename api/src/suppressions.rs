@@ -23,9 +23,6 @@ use crate::{
     query::{Id, Query},
 };
 
-/// What stands before the keys that took the place of erased addresses.
-const ERASED: &str = "erased:";
-
 /// Events of its contact that the history of a suppression is sought in, the newest.
 const LONGEST_HISTORY: i64 = 1000;
 
@@ -238,10 +235,6 @@ fn lifting(before: &Suppression, contact: &Contact, actor: &str, why: &Why) -> D
 }
 
 fn may_be_lifted(before: &Suppression, force: bool, why: &Why) -> Result<()> {
-    if before.contact.starts_with(ERASED) {
-        let why = "its contact was erased: only news of the contact itself can change it";
-        return Err(Error::Conflict(why.to_owned()));
-    }
     if before.state == Standing::Lifted {
         return Ok(());
     }

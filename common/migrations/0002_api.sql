@@ -1,4 +1,4 @@
--- What the api keeps: suppressions by id, submissions and consents, the audit trail, endpoints, replays, keys.
+-- What the api keeps: suppressions by id, submissions and consents, the audit trail, endpoints, replays.
 
 -- The one register that a person named, where one did; null where the kind of event says what it sets.
 ALTER TABLE events ADD COLUMN register_source TEXT;
@@ -123,16 +123,3 @@ CREATE TABLE replays (
 );
 CREATE INDEX replays_by_creation ON replays (created_at, id);
 CREATE INDEX replays_running ON replays (created_at) WHERE state = 'running';
-
--- Keys that were made by a command: only their hash is kept.
-CREATE TABLE api_keys (
-    id         TEXT   NOT NULL PRIMARY KEY,
-    name       TEXT   NOT NULL,
-    role       TEXT   NOT NULL,
-    hash       TEXT   NOT NULL,
-    created_at BIGINT NOT NULL,
-    created_by TEXT   NOT NULL,
-    revoked_at BIGINT
-);
-CREATE UNIQUE INDEX api_keys_by_hash ON api_keys (hash);
-CREATE UNIQUE INDEX api_keys_by_name ON api_keys (name) WHERE revoked_at IS NULL;

@@ -5,14 +5,11 @@ use std::collections::HashMap;
 use common::{
     clock,
     contact::{Contact, Invalid},
-    event::{BounceClass, Draft, GLOBAL, Identity, Kind, Lane, Origin, rfc3339},
+    event::{BounceClass, CLOCK_SKEW, Draft, GLOBAL, Identity, Kind, Lane, Origin, rfc3339},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::{body, error::Error};
-
-/// A time further ahead than this is a wrong clock's.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 
 /// How much of a wrong value is told.
 const SHOWN: usize = 40;

@@ -12,6 +12,7 @@ mod errors;
 mod events;
 mod import;
 mod quarantine;
+mod recorder;
 mod replays;
 mod submissions;
 mod suppressions;
@@ -19,14 +20,10 @@ mod talkable;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
-use async_trait::async_trait;
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -41,7 +38,7 @@ use common::{
     event::{Draft, Event, Identity, Kind, Undetermined},
     ledger::{Entry, Finished, Ledger},
     providers::Provider,
-    queue::{self, Consumer, Depth, Message, Queue, QueueName},
+    queue::QueueName,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -49,6 +46,8 @@ use sqlx::{AnyPool, AssertSqlSafe, any::install_default_drivers};
 use tempfile::TempDir;
 use tower::ServiceExt;
 use uuid::Uuid;
+
+use recorder::Recorder;
 
 use crate::{
     App,
@@ -77,16 +76,6 @@ struct Door {
     ledger: Ledger,
     queue: Arc<Recorder>,
     _folder: TempDir,
-}
-
-/// Writes down what is published.
-#[derive(Default)]
-struct Recorder {
-    published: Mutex<Vec<Message>>,
-    refuses: AtomicBool,
-    hangs: AtomicBool,
-    /// How much waits in every queue.
-    waiting: AtomicU64,
 }
 
 /// What the router answered.
@@ -402,46 +391,5 @@ impl Fact {
         draft.reason = Some("no interest".to_owned());
         let event = draft.into_event(&envelope, "test", Undetermined::Suppress);
         (envelope, event)
-    }
-}
-
-impl Recorder {
-    fn take(&self) -> Vec<Message> {
-        std::mem::take(&mut *self.published.lock().unwrap())
-    }
-}
-
-#[async_trait]
-impl Queue for Recorder {
-    async fn declare(&self, _: &[QueueName]) -> queue::Result<()> {
-        Ok(())
-    }
-
-    async fn publish(&self, messages: Vec<Message>) -> queue::Result<()> {
-        if self.hangs.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
-        }
-        if self.refuses.load(Ordering::SeqCst) {
-            return Err(queue::Error::Refused("told to".to_owned()));
-        }
-        self.published.lock().unwrap().extend(messages);
-        Ok(())
-    }
-
-    async fn consume(&self, _: &QueueName, _: u16) -> queue::Result<Box<dyn Consumer>> {
-        Err(queue::Error::Refused(
-            "nothing is taken from here".to_owned(),
-        ))
-    }
-
-    async fn depth(&self, _: &QueueName) -> queue::Result<Depth> {
-        Ok(Depth {
-            ready: self.waiting.load(Ordering::SeqCst),
-            oldest: None,
-        })
-    }
-
-    async fn ping(&self) -> queue::Result<()> {
-        Ok(())
     }
 }

@@ -116,17 +116,7 @@ impl Ledger {
             .bind(after.id)
             .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let found = query.fetch_all(&self.pool).await?;
-        let found = found.iter().map(|row| {
-            let row = listed(row)?;
-            Ok((
-                Cursor {
-                    at: micros(row.created_at),
-                    id: row.id.to_string(),
-                },
-                row,
-            ))
-        });
-        Ok(Page::of(found.collect::<Result<_>>()?, limit))
+        Page::of(&found, limit, listed, |row| (row.created_at, row.id))
     }
 
     /// One delivery.

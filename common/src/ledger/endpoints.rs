@@ -78,13 +78,9 @@ impl Ledger {
         let query = self.query(&text).bind(after.at).bind(after.id);
         let query = query.bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let found = query.fetch_all(&self.pool).await?;
-        let found = found.iter().map(|row| {
-            let endpoint = endpoint(row)?;
-            let at = micros(endpoint.created_at);
-            let id = endpoint.id.to_string();
-            Ok((Cursor { at, id }, endpoint))
-        });
-        Ok(Page::of(found.collect::<Result<_>>()?, limit))
+        Page::of(&found, limit, endpoint, |endpoint| {
+            (endpoint.created_at, endpoint.id)
+        })
     }
 
     /// One endpoint.

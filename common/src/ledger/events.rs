@@ -74,17 +74,9 @@ impl Ledger {
             .bind(after.id)
             .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let found = query.fetch_all(&self.pool).await?;
-        let found = found.iter().map(|row| {
-            let event = event_of(row)?;
-            Ok((
-                Cursor {
-                    at: micros(event.received_at),
-                    id: event.id.to_string(),
-                },
-                event,
-            ))
-        });
-        Ok(Page::of(found.collect::<Result<_>>()?, limit))
+        Page::of(&found, limit, event_of, |event| {
+            (event.received_at, event.id)
+        })
     }
 
     /// One event.

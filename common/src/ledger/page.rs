@@ -3,6 +3,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde::Serialize;
+use sqlx::any::AnyRow;
+use uuid::Uuid;
 
 use super::{Error, Result, micros};
 
@@ -50,17 +52,21 @@ impl Cursor {
 }
 
 impl<T> Page<T> {
-    /// Makes a page of what was found when asking for one row more than `limit`.
-    pub(super) fn of(mut found: Vec<(Cursor, T)>, limit: usize) -> Self {
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found
-            .last()
-            .filter(|_| more)
-            .map(|(cursor, _)| cursor.write());
-        Self {
-            items: found.into_iter().map(|(_, item)| item).collect(),
-            next_cursor,
-        }
+    /// Makes a page of the rows that were found when asking for one more than `limit`. `at` says by which time and id an
+    /// item has its place in the list.
+    pub(super) fn of(
+        found: &[AnyRow],
+        limit: usize,
+        read: impl Fn(&AnyRow) -> Result<T>,
+        at: impl Fn(&T) -> (Timestamp, Uuid),
+    ) -> Result<Self> {
+        let shown = found.iter().take(limit);
+        let items = shown.map(read).collect::<Result<Vec<_>>>()?;
+        let last = items.last().filter(|_| found.len() > limit).map(at);
+        let next_cursor = last.map(|(at, id)| {
+            let (at, id) = (micros(at), id.to_string());
+            Cursor { at, id }.write()
+        });
+        Ok(Self { items, next_cursor })
     }
 }

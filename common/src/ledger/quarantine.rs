@@ -121,17 +121,7 @@ impl Ledger {
             .bind(after.id)
             .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let found = query.fetch_all(&self.pool).await?;
-        let found = found.iter().map(|row| {
-            let entry = listed(row)?;
-            Ok((
-                Cursor {
-                    at: micros(entry.created_at),
-                    id: entry.id.to_string(),
-                },
-                entry,
-            ))
-        });
-        Ok(Page::of(found.collect::<Result<_>>()?, limit))
+        Page::of(&found, limit, listed, |entry| (entry.created_at, entry.id))
     }
 
     /// One entry.

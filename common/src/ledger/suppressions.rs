@@ -135,15 +135,10 @@ impl Ledger {
             ..filter.clone()
         };
         let query = self.listed(&filter, Order::NewestFirst, after.id, limit + 1);
-        let found = suppressions(&query.bind(after.at).fetch_all(&self.pool).await?)?;
-        let found = found.into_iter().map(|suppression| {
-            let cursor = Cursor {
-                at: micros(suppression.occurred_at),
-                id: suppression.id.to_string(),
-            };
-            (cursor, suppression)
-        });
-        Ok(Page::of(found.collect(), limit))
+        let found = query.bind(after.at).fetch_all(&self.pool).await?;
+        Page::of(&found, limit, suppression, |item| {
+            (item.occurred_at, item.id)
+        })
     }
 
     /// Suppressions in the order of their ids, which never change: read page by page to the end, each that stands in the
@@ -156,7 +151,8 @@ impl Ledger {
     ) -> Result<Vec<Suppression>> {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         let query = self.listed(filter, Order::ById, after, limit);
-        suppressions(&query.fetch_all(&self.pool).await?)
+        let found = query.fetch_all(&self.pool).await?;
+        found.iter().map(suppression).collect()
     }
 
     /// One suppression, standing or lifted.
@@ -222,10 +218,6 @@ impl Ledger {
             .bind(after)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     }
-}
-
-fn suppressions(rows: &[AnyRow]) -> Result<Vec<Suppression>> {
-    rows.iter().map(suppression).collect()
 }
 
 /// In which order a list is read; each is that of an index.

@@ -134,15 +134,9 @@ impl Ledger {
             .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)
             .await?;
-        let found = found.iter().map(|row| {
-            let replay = replay_of(row)?;
-            let cursor = Cursor {
-                at: micros(replay.created_at),
-                id: replay.id.to_string(),
-            };
-            Ok((cursor, replay))
-        });
-        Ok(Page::of(found.collect::<Result<_>>()?, limit))
+        Page::of(&found, limit, replay_of, |replay| {
+            (replay.created_at, replay.id)
+        })
     }
 
     async fn matched(&self, replay: &Replay, targets: &[String]) -> Result<i64> {

@@ -3,13 +3,18 @@
 //! A provider's parser makes a [`Draft`]; [`Draft::into_event`] gives it its identity and its time. The identity is a
 //! hash, so the same thing received twice is the same event, whichever worker reads it and however often.
 
-use jiff::{SignedDuration, Timestamp};
+mod draft;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{clock, contact::Contact, envelope::Envelope, names::names};
+use crate::{contact::Contact, names::names};
+
+pub(crate) use draft::has_effect;
+pub use draft::{CLOCK_SKEW, Draft, Identity, Undetermined};
 
 names! {
     /// What happened.
@@ -50,9 +55,6 @@ names! {
 /// The scope that covers everything on a channel.
 pub const GLOBAL: &str = "global";
 
-/// A stated time further ahead of receipt than this is a wrong clock, which would block all later changes.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
-
 /// A register that a person sets by hand, whosever it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {
@@ -92,139 +94,6 @@ pub struct Event {
     pub campaign_id: Option<String>,
     #[serde(default)]
     pub metadata: Map<String, Value>,
-}
-
-/// How a provider tells one event from another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Identity {
-    /// The provider's own event id: unique per source, the same in a repeat.
-    Own(String),
-    /// The fields that make the event what it is, as they were sent.
-    Derived(Vec<String>),
-}
-
-/// What a provider's parser reads from one element of a body.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Draft {
-    pub kind: Kind,
-    pub bounce_class: Option<BounceClass>,
-    #[serde(flatten)]
-    pub contact: Option<Contact>,
-    /// None where the provider has no scopes: [`GLOBAL`].
-    pub scope: Option<String>,
-    pub occurred_at: Option<Timestamp>,
-    pub reason: Option<String>,
-    pub origin: Origin,
-    /// Only what comes in by the api names one.
-    pub register: Option<Register>,
-    pub provider_event: String,
-    pub identity: Identity,
-    pub message_id: Option<String>,
-    pub campaign_id: Option<String>,
-    pub metadata: Map<String, Value>,
-}
-
-impl Draft {
-    /// A draft with nothing but what every event has.
-    pub fn new(kind: Kind, provider_event: impl Into<String>, identity: Identity) -> Self {
-        Self {
-            kind,
-            bounce_class: None,
-            contact: None,
-            scope: None,
-            occurred_at: None,
-            reason: None,
-            origin: Origin::Unknown,
-            register: None,
-            provider_event: provider_event.into(),
-            identity,
-            message_id: None,
-            campaign_id: None,
-            metadata: Map::new(),
-        }
-    }
-
-    /// The event that `envelope` brought. `undetermined` says whether a bounce of unknown class suppresses.
-    pub fn into_event(
-        self,
-        envelope: &Envelope,
-        provider: &str,
-        undetermined: Undetermined,
-    ) -> Event {
-        let latest = envelope
-            .received_at
-            .saturating_add(CLOCK_SKEW)
-            .unwrap_or(envelope.received_at);
-        let stated = self
-            .occurred_at
-            .map(clock::truncate)
-            .filter(|stated| *stated <= latest && *stated > Timestamp::UNIX_EPOCH);
-        let effect = effect(self.kind, self.bounce_class, undetermined);
-        let (id, provider_event_id) = match self.identity {
-            Identity::Own(own) => (
-                derived_id("own", &envelope.source, [own.as_str()]),
-                Some(own),
-            ),
-            Identity::Derived(fields) => (
-                derived_id(
-                    "derived",
-                    &envelope.source,
-                    fields.iter().map(String::as_str),
-                ),
-                None,
-            ),
-        };
-        Event {
-            id,
-            envelope_id: envelope.id,
-            source: envelope.source.clone(),
-            provider: provider.to_owned(),
-            kind: self.kind,
-            bounce_class: self.bounce_class,
-            contact: self.contact,
-            scope: self
-                .scope
-                .filter(|scope| !scope.is_empty())
-                .unwrap_or_else(|| GLOBAL.to_owned()),
-            occurred_at: stated.unwrap_or(envelope.received_at),
-            received_at: envelope.received_at,
-            time_assumed: stated.is_none(),
-            reason: self.reason,
-            origin: self.origin,
-            effect,
-            register: self.register,
-            provider_event: self.provider_event,
-            provider_event_id,
-            message_id: self.message_id,
-            campaign_id: self.campaign_id,
-            metadata: self.metadata,
-        }
-    }
-}
-
-/// Whether an event of this kind and class may change a register, and so must say whom it is about.
-pub(crate) fn has_effect(kind: Kind, class: Option<BounceClass>) -> bool {
-    effect(kind, class, Undetermined::Suppress) != Effect::None
-}
-
-names! {
-    /// What a bounce of unknown class does: `undetermined_bounce` of a source.
-    Undetermined { Suppress = "suppress", Ignore = "ignore" }
-}
-
-fn effect(kind: Kind, class: Option<BounceClass>, undetermined: Undetermined) -> Effect {
-    match (kind, class) {
-        (Kind::Unsubscribed | Kind::Complained | Kind::Suppressed, _)
-        | (Kind::Bounced, Some(BounceClass::Hard)) => Effect::Suppress,
-        (Kind::Resubscribed, _) => Effect::Clear,
-        (Kind::Bounced, Some(BounceClass::Undetermined) | None) => match undetermined {
-            Undetermined::Suppress => Effect::Suppress,
-            Undetermined::Ignore => Effect::None,
-        },
-        (Kind::Bounced, Some(BounceClass::Soft | BounceClass::Block))
-        | (Kind::Delivered | Kind::Opened | Kind::Clicked | Kind::Other, _) => Effect::None,
-    }
 }
 
 /// One register that an event sets: its place, beside channel and contact, and its new value.
@@ -331,6 +200,8 @@ pub fn rfc3339(text: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use bytes::Bytes;
+
+    use crate::envelope::Envelope;
 
     fn envelope() -> Envelope {
         Envelope {
