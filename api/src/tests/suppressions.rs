@@ -107,27 +107,6 @@ async fn why_something_is_lifted_may_stand_in_the_body() {
 }
 
 #[tokio::test]
-async fn what_is_of_an_erased_contact_is_not_lifted() {
-    on_each(async |door| {
-        let erased = Contact {
-            address: "erased:5f1c".to_owned(),
-            ..Contact::email("jane@example.com").unwrap()
-        };
-        let erased = Fact {
-            contact: Some(erased),
-            ..fact(Kind::Unsubscribed)
-        };
-        door.record(erased, &[]).await;
-        let answer = lift(door, &only(door).await, "").await;
-        assert_eq!(answer.status, 409);
-        assert!(text(&answer.body["detail"]).contains("erased"));
-        assert_eq!(only(door).await["state"], "active");
-        assert_eq!(door.asked().len(), 0);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_lift_clears_the_one_register_keeps_the_history_and_says_what_still_suppresses() {
     on_each(async |door| {
         door.record(fact(Kind::Unsubscribed), &[]).await;
