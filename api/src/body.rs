@@ -76,3 +76,24 @@ pub(crate) fn contact(
     text(name, raw.to_owned())?;
     read(raw).map_err(|why| Error::Contact { name, why })
 }
+
+/// The one contact of a body that names it by any of three fields.
+pub(crate) fn one_contact(
+    email: Option<&str>,
+    phone: Option<&str>,
+    either: Option<&str>,
+) -> Result<Contact> {
+    match (email, phone, either) {
+        (Some(email), None, None) => contact("email", email, Contact::email),
+        (None, Some(phone), None) => contact("phone", phone, Contact::phone),
+        (None, None, Some(either)) => contact("contact", either, Contact::parse),
+        (None, None, None) => Err(Error::field(
+            "email",
+            "is missing, and so are phone and contact",
+        )),
+        _ => Err(Error::field(
+            "contact",
+            "is given more than once: one of email, phone and contact is needed",
+        )),
+    }
+}

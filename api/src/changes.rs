@@ -64,7 +64,7 @@ pub(crate) async fn apply(
         provider: Api.name(),
         // Who is told is the worker's affair, which enters the deliveries when it records the same.
         events: events.iter().map(|event| (event, vec![])).collect(),
-        duplicates: 0,
+        duplicates: vec![],
         unreadable: vec![],
     };
     let recorded = asked(app.ledger.record(&[entry])).await?;

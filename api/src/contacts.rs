@@ -93,7 +93,7 @@ pub(crate) async fn show(
         attempts: made.remove(&delivery.id).unwrap_or_default(),
         delivery,
     });
-    let audit = asked(app.ledger.audited(&contact.address, MOST)).await?;
+    let audit = asked(app.ledger.audited(&contact, MOST)).await?;
     let mut story = Story {
         unsubscribed: suppressions
             .iter()

@@ -92,6 +92,10 @@ pub(crate) async fn retry(
     let Some(before) = asked(app.ledger.delivery(id)).await? else {
         return Err(gone);
     };
+    if before.erased {
+        let why = "its contact was erased: there is nobody to tell of".to_owned();
+        return Err(Error::Conflict(why));
+    }
     sendable(&app, &before.target).await?;
     let Some(delivery) = asked(app.ledger.restart(id)).await? else {
         return Err(gone);

@@ -10,7 +10,8 @@ use crate::{
     error::{Result, asked},
 };
 
-/// The envelope and its body. All are null once the envelope is no longer kept.
+/// The envelope and its body. All are null once the envelope is no longer kept, the body once a contact that it named
+/// was erased.
 #[derive(Debug, Serialize)]
 pub(crate) struct Evidence {
     envelope: Option<StoredEnvelope>,
@@ -23,7 +24,8 @@ pub(crate) struct Evidence {
 impl Evidence {
     pub(crate) async fn of(app: &App, envelope: Uuid) -> Result<Self> {
         let envelope = asked(app.ledger.envelope(envelope)).await?;
-        let body = envelope.as_ref().map(|stored| &stored.envelope.body[..]);
+        let kept = envelope.as_ref().filter(|stored| !stored.erased);
+        let body = kept.map(|stored| &stored.envelope.body[..]);
         let text = body
             .and_then(|body| std::str::from_utf8(body).ok())
             .map(str::to_owned);

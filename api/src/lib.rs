@@ -13,6 +13,7 @@ mod compliance;
 mod contacts;
 mod deliveries;
 mod endpoints;
+mod erasure;
 mod error;
 mod events;
 mod evidence;
@@ -195,6 +196,10 @@ fn suppressed(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/api/v1/audit", may(Role::Admin, get(audit::list)))
         .route("/api/v1/audit/verify", may(Role::Admin, get(audit::verify)))
+        .route(
+            "/api/v1/contacts/erase",
+            may(Role::Admin, post(erasure::erase)),
+        )
         .route(
             "/api/v1/contacts/{contact}",
             may(Role::Read, get(contacts::show)),

@@ -119,7 +119,11 @@ pub(crate) async fn add(
     Caller(actor): Caller,
     body::Json(wanted): body::Json<Wanted>,
 ) -> Result<(StatusCode, Json<Suppression>)> {
-    let contact = whom(&wanted)?;
+    let contact = body::one_contact(
+        wanted.email.as_deref(),
+        wanted.phone.as_deref(),
+        wanted.contact.as_deref(),
+    )?;
     let text =
         |name, given: &Option<String>| given.clone().map(|text| body::text(name, text)).transpose();
     let scope = wanted.scope.clone().map(body::scope).transpose()?;
@@ -262,22 +266,6 @@ fn why((reason, note): (Option<String>, Option<String>), body: &[u8]) -> Result<
         reason: reason.map_or_else(|| text("reason", said.reason), |reason| Ok(Some(reason)))?,
         note: note.map_or_else(|| text("note", said.note), |note| Ok(Some(note)))?,
     })
-}
-
-fn whom(wanted: &Wanted) -> Result<Contact> {
-    match (&wanted.email, &wanted.phone, &wanted.contact) {
-        (Some(email), None, None) => body::contact("email", email, Contact::email),
-        (None, Some(phone), None) => body::contact("phone", phone, Contact::phone),
-        (None, None, Some(contact)) => body::contact("contact", contact, Contact::parse),
-        (None, None, None) => Err(Error::field(
-            "email",
-            "is missing, and so are phone and contact",
-        )),
-        _ => Err(Error::field(
-            "contact",
-            "is given more than once: one of email, phone and contact is needed",
-        )),
-    }
 }
 
 /// What the api itself holds by hand.

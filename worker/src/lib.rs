@@ -32,9 +32,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use common::{
     claims::Claims,
     config::{Config, Source},
+    contact::Contact,
     delivery::State,
     endpoint,
-    event::Kind,
+    event::Event,
     ledger::Ledger,
     lifecycle::Lifecycle,
     patience::until_done,
@@ -108,8 +109,13 @@ impl App {
         }
     }
 
-    /// The targets that are told of a kind of event, and how a delivery to each begins.
-    fn told_of(&self, kind: Kind, known: &Known) -> Vec<(String, State)> {
+    /// The targets that are told of an event, and how a delivery to each begins. Nobody is told of a contact that was
+    /// erased, whom no target could know by its hash.
+    fn told_of(&self, event: &Event, known: &Known) -> Vec<(String, State)> {
+        if event.contact.as_ref().is_some_and(Contact::is_erased) {
+            return vec![];
+        }
+        let kind = event.kind;
         let told = self
             .outlets
             .iter()

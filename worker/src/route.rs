@@ -210,13 +210,13 @@ fn entry<'a>(
     parsed: &'a Parsed<'_>,
     claims: &mut impl Iterator<Item = Claim>,
 ) -> Entry<'a> {
-    let mut duplicates = 0;
+    let mut duplicates = vec![];
     let mut events = Vec::with_capacity(parsed.events.len());
     for event in &parsed.events {
         match claims.next() {
-            Some(Claim::Settled) => duplicates += 1,
+            Some(Claim::Settled) => duplicates.push(event.id),
             Some(Claim::Owned | Claim::Contested) | None => {
-                events.push((event, app.told_of(event.kind, known)));
+                events.push((event, app.told_of(event, known)));
             }
         }
     }
@@ -250,6 +250,7 @@ fn consequences(entries: &[Entry<'_>], recorded: &[Recorded]) -> (Vec<Message>, 
                     ..wish(event)
                 });
             }
+            Recorded::Erased => {}
             Recorded::Duplicate {
                 conflicting: true, ..
             } => {
@@ -343,7 +344,7 @@ fn count(entries: &[Entry<'_>], recorded: &[Recorded]) {
             counter!("optout_events_duplicate_total", "source" => source.clone())
                 .increment(count as u64);
         };
-        duplicate(entry.duplicates);
+        duplicate(entry.duplicates.len());
         counter!("optout_events_malformed_total", "source" => source.clone())
             .increment(entry.unreadable.len() as u64);
         for (event, _) in &entry.events {

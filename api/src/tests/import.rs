@@ -333,7 +333,11 @@ async fn an_export_is_a_file_to_be_kept_and_the_trail_says_whose() {
         let header =
             "channel,contact,scope,source,lane,state,kind,reason,origin,occurred_at,event_id,id\n";
         assert_eq!(export(door, "").await, header);
-        let trail = door.ledger.audited("jane@example.com", 10).await.unwrap();
+        let trail = door
+            .ledger
+            .audited(&Contact::email("jane@example.com").unwrap(), 10)
+            .await
+            .unwrap();
         assert_eq!(
             (trail.len(), trail[0].action.as_str()),
             (1, "suppressions.export")

@@ -8,6 +8,7 @@ mod compliance;
 mod contacts;
 mod deliveries;
 mod endpoints;
+mod erasure;
 mod errors;
 mod events;
 mod import;
@@ -94,7 +95,9 @@ async fn on_each(test: impl AsyncFn(&Door)) {
             "SQLite" => format!("sqlite:{}", folder.path().join("ledger.db").display()),
             _ => postgres().await,
         };
-        let ledger = Ledger::connect(&url, 4).await.unwrap();
+        let pepper = Some("a pepper for these tests".into());
+        let ledger = Ledger::open(&url, 4).unwrap().with_pepper(pepper);
+        ledger.migrate().await.unwrap();
         test(&Door::new(store, ledger, folder)).await;
     }
 }
@@ -232,7 +235,7 @@ impl Door {
                 envelope: &envelope,
                 provider: "api",
                 events: events.iter().map(told).collect(),
-                duplicates: 0,
+                duplicates: vec![],
                 unreadable: vec![],
             };
             self.ledger.record(&[entry]).await.unwrap();
@@ -270,7 +273,7 @@ impl Door {
             envelope: &envelope,
             provider: "test",
             events: vec![(&event, targets)],
-            duplicates: 0,
+            duplicates: vec![],
             unreadable: vec![],
         };
         self.ledger.record(&[entry]).await.unwrap();

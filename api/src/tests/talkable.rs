@@ -100,7 +100,11 @@ async fn a_question_changes_nothing_and_is_recorded_in_the_trail_all_the_same() 
         lifecycle.stop();
         assert!(lifecycle.finish(Duration::from_secs(10)).await);
         assert_eq!(door.audited().await, 3);
-        let acts = door.ledger.audited("jane@example.com", 10).await.unwrap();
+        let acts = door
+            .ledger
+            .audited(&Contact::email("jane@example.com").unwrap(), 10)
+            .await
+            .unwrap();
         assert_eq!(
             (acts[0].actor.as_str(), acts[0].action.as_str()),
             ("referrals", "talkable.check")

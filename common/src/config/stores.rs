@@ -5,6 +5,9 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{NAME_RULE, is_name};
 use crate::settings::Section;
 
+/// Addresses are easily guessed; what keeps their hashes from being tried out is not.
+const SHORTEST_PEPPER: usize = 16;
+
 /// `[queue]`.
 #[derive(Debug)]
 pub struct Queue {
@@ -25,6 +28,8 @@ pub struct Claims {
 pub struct Ledger {
     pub url: SecretString,
     pub max_connections: u32,
+    /// The key of the hashes that stand for erased contacts; without one none can be erased.
+    pub pepper: Option<SecretString>,
 }
 
 impl Queue {
@@ -61,10 +66,21 @@ impl Ledger {
             &["sqlite:", "postgres://", "postgresql://"],
         );
         let max_connections = section.or("max_connections", 10);
+        let pepper = section.optional_secret("pepper");
+        if pepper
+            .as_ref()
+            .is_some_and(|pepper| pepper.expose_secret().len() < SHORTEST_PEPPER)
+        {
+            section.mistake(
+                "pepper",
+                format!("is too short: a pepper has at least {SHORTEST_PEPPER} characters"),
+            );
+        }
         section.finish();
         Self {
             url,
             max_connections,
+            pepper,
         }
     }
 }

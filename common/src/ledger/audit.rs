@@ -155,20 +155,21 @@ impl Ledger {
         let text = format!(
             "SELECT {COLUMNS} FROM audit
             WHERE ($1 IS NULL OR actor = $1) AND ($2 IS NULL OR action = $2) AND ($3 IS NULL OR subject = $3)
-                AND ($4 IS NULL OR contact = $4) AND at >= $5 AND at < $6 AND seq < $7
-            ORDER BY seq DESC LIMIT $8"
+                AND ($4 IS NULL OR contact IN ($4, $5)) AND at >= $6 AND at < $7 AND seq < $8
+            ORDER BY seq DESC LIMIT $9"
         );
+        let (address, pseudonym) = filter
+            .contact
+            .as_ref()
+            .map(|contact| self.names(contact))
+            .unzip();
         let query = self
             .query(&text)
             .bind(filter.actor.clone())
             .bind(filter.action.clone())
             .bind(filter.subject.clone())
-            .bind(
-                filter
-                    .contact
-                    .as_ref()
-                    .map(|contact| contact.address.clone()),
-            )
+            .bind(address)
+            .bind(pseudonym.flatten())
             .bind(filter.from.map_or(i64::MIN, micros))
             .bind(filter.to.map_or(i64::MAX, micros));
         let found = query.bind(before).bind(limit).fetch_all(&self.pool).await?;
@@ -185,10 +186,12 @@ impl Ledger {
     }
 
     /// The last records about a contact, oldest first.
-    pub async fn audited(&self, contact: &str, limit: i64) -> Result<Vec<Audited>> {
-        let text =
-            format!("SELECT {COLUMNS} FROM audit WHERE contact = $1 ORDER BY seq DESC LIMIT $2");
-        let found = self.query(&text).bind(contact.to_owned()).bind(limit);
+    pub async fn audited(&self, contact: &Contact, limit: i64) -> Result<Vec<Audited>> {
+        let text = format!(
+            "SELECT {COLUMNS} FROM audit WHERE contact IN ($1, $2) ORDER BY seq DESC LIMIT $3"
+        );
+        let (address, pseudonym) = self.names(contact);
+        let found = self.query(&text).bind(address).bind(pseudonym).bind(limit);
         let found = found.fetch_all(&self.pool).await?;
         found
             .iter()

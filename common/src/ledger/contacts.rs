@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{contact::Contact, delivery::Attempt};
 
-/// The newest events of a contact: `$1` its address, `$2` its channel, `$3` how many.
-const NEWEST: &str = "(SELECT id AS of_it FROM events WHERE contact = $1 AND channel = $2 ORDER BY received_at DESC, id DESC LIMIT $3) AS newest";
+/// The newest events of a contact: `$1` and `$2` its names, `$3` its channel, `$4` how many.
+const NEWEST: &str = "(SELECT id AS of_it FROM events WHERE contact IN ($1, $2) AND channel = $3 ORDER BY received_at DESC, id DESC LIMIT $4) AS newest";
 
 impl Ledger {
     /// The deliveries of a contact's newest events, and the attempts at them, each with its delivery; oldest first.
@@ -21,8 +21,10 @@ impl Ledger {
         events: i64,
     ) -> Result<(Vec<DeliveryRow>, Vec<(Uuid, Attempt)>)> {
         let ask = |text: String| {
+            let (address, pseudonym) = self.names(contact);
             self.query(&text)
-                .bind(contact.address.clone())
+                .bind(address)
+                .bind(pseudonym)
                 .bind(contact.channel.to_string())
                 .bind(events)
         };

@@ -27,6 +27,8 @@ pub struct DeliveryRow {
     pub last_error: Option<String>,
     pub created_at: Timestamp,
     pub delivered_at: Option<Timestamp>,
+    /// Its contact was erased: it is not told again.
+    pub erased: bool,
 }
 
 /// Which deliveries are listed; what is None does not filter.
@@ -40,7 +42,7 @@ pub struct DeliveryFilter {
     pub to: Option<Timestamp>,
 }
 
-pub(super) const COLUMNS: &str = "id, event_id, target, kind, state, attempts_ever, next_attempt_at, last_status, last_error, created_at, delivered_at";
+pub(super) const COLUMNS: &str = "id, event_id, target, kind, state, attempts_ever, next_attempt_at, last_status, last_error, created_at, delivered_at, erased";
 
 /// What no index over the finished ones has.
 const UNFINISHED: &str = "state <> 'delivered'";
@@ -192,6 +194,7 @@ pub(super) fn listed(row: &AnyRow) -> Result<DeliveryRow> {
         last_error: row.try_get(8)?,
         created_at: timestamp(row.try_get(9)?)?,
         delivered_at: time(row.try_get(10)?)?,
+        erased: row.try_get::<i64, _>(11)? == 1,
     })
 }
 

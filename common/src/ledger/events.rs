@@ -32,6 +32,8 @@ pub struct StoredEnvelope {
     pub events: i64,
     pub duplicates: i64,
     pub malformed: i64,
+    /// It named a contact that was erased: its body and headers are gone.
+    pub erased: bool,
 }
 
 /// The columns that [`event_of`] reads, in any order.
@@ -54,25 +56,26 @@ impl Ledger {
             ORDER BY received_at DESC, id DESC LIMIT $7",
             // Written out where it is asked for, so that the index on the contact is used.
             if filter.contact.is_some() {
-                "AND contact = $3"
+                "AND contact IN ($3, $8)"
             } else {
-                "AND $3 IS NULL"
+                "AND $3 IS NULL AND $8 IS NULL"
             }
         );
+        let (address, pseudonym) = filter
+            .contact
+            .as_ref()
+            .map(|contact| self.names(contact))
+            .unzip();
         let query = self.query(&text);
         let query = query
             .bind(filter.source.clone())
             .bind(filter.kind.map(|kind| kind.to_string()))
-            .bind(
-                filter
-                    .contact
-                    .as_ref()
-                    .map(|contact| contact.address.clone()),
-            )
+            .bind(address)
             .bind(filter.from.map_or(i64::MIN, micros))
             .bind(after.at)
             .bind(after.id)
-            .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
+            .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
+            .bind(pseudonym.flatten());
         let found = query.fetch_all(&self.pool).await?;
         Page::of(&found, limit, event_of, |event| {
             (event.received_at, event.id)
@@ -100,7 +103,7 @@ impl Ledger {
     /// One envelope, verbatim.
     pub async fn envelope(&self, id: Uuid) -> Result<Option<StoredEnvelope>> {
         let text = "
-            SELECT source, provider, received_at, content_type, headers, body, events, duplicates, malformed
+            SELECT source, provider, received_at, content_type, headers, body, events, duplicates, malformed, erased
             FROM envelopes WHERE id = $1";
         let Some(row) = self
             .query(text)
@@ -124,6 +127,7 @@ impl Ledger {
             events: row.try_get(6)?,
             duplicates: row.try_get(7)?,
             malformed: row.try_get(8)?,
+            erased: row.try_get::<i64, _>(9)? == 1,
         }))
     }
 }

@@ -12,10 +12,12 @@ mod compliance;
 mod contacts;
 mod deliveries;
 mod endpoints;
+mod erasure;
 mod events;
 mod failing;
 mod leases;
 mod page;
+mod pepper;
 mod quarantine;
 mod record;
 mod redrive;
@@ -27,9 +29,16 @@ mod suppressions;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
+use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{
@@ -38,9 +47,13 @@ use sqlx::{
     query::Query,
 };
 
+use crate::contact::Contact;
+use pepper::Pepper;
+
 pub use audit::{Act, Audited, Broken, TrailFilter, Verified};
 pub use compliance::{Compliance, Late, Overdue, Percentiles, TargetTimes, Undelivered};
 pub use deliveries::{DeliveryFilter, DeliveryRow};
+pub use erasure::{Erased, Erasure, Request as ErasureRequest};
 pub use events::{EventFilter, StoredEnvelope};
 pub use failing::{Failing, Fared};
 pub use leases::{Finished, Leave};
@@ -55,6 +68,7 @@ pub use suppressions::{Standing, Suppression, SuppressionFilter};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_ledger.sql"),
     include_str!("../../migrations/0002_api.sql"),
+    include_str!("../../migrations/0004_erasure.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.
@@ -68,6 +82,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Ledger {
     pool: AnyPool,
     dialect: Dialect,
+    pepper: Option<Pepper>,
+    /// Whether the pepper is known to be the one that contacts were erased with: else they would not be found.
+    pepper_fits: Arc<AtomicBool>,
 }
 
 /// Where the two databases differ.
@@ -146,7 +163,22 @@ impl Ledger {
                 })
             })
             .connect_lazy(&url)?;
-        Ok(Self { pool, dialect })
+        Ok(Self {
+            pool,
+            dialect,
+            pepper: None,
+            pepper_fits: Arc::default(),
+        })
+    }
+
+    /// The same ledger, which can erase contacts and find those that were erased. Wants [`Ledger::migrate`].
+    #[must_use]
+    pub fn with_pepper(self, pepper: Option<SecretString>) -> Self {
+        Self {
+            pepper: pepper.map(Pepper::new),
+            pepper_fits: Arc::default(),
+            ..self
+        }
     }
 
     /// Applies the migrations that are missing. Several processes may do so at once.
@@ -182,16 +214,16 @@ impl Ledger {
                 .await?;
         }
         transaction.commit().await?;
-        Ok(())
+        self.compare_pepper().await
     }
 
-    /// Whether the database answers, and has every migration that this program knows.
+    /// Whether the database answers, has every migration that this program knows, and erased no contact by another pepper.
     pub async fn ping(&self) -> Result<()> {
         let version: i64 = sqlx::query_scalar("SELECT MAX(version) FROM schema_version")
             .fetch_one(&self.pool)
             .await?;
         if usize::try_from(version).is_ok_and(|version| version >= MIGRATIONS.len()) {
-            return Ok(());
+            return self.compare_pepper().await;
         }
         let behind = format!(
             "its schema has version {version}, {} is needed",
@@ -200,6 +232,32 @@ impl Ledger {
         Err(Error::Unavailable(sqlx::Error::Configuration(
             behind.into(),
         )))
+    }
+
+    /// Compares the pepper with the one that contacts were erased with, if any was.
+    async fn compare_pepper(&self) -> Result<()> {
+        let stored: Option<String> = sqlx::query_scalar("SELECT id FROM pepper")
+            .fetch_optional(&self.pool)
+            .await?;
+        let ours = self.pepper.as_ref().map(Pepper::id);
+        let fits = stored.as_deref().is_none_or(|stored| ours == Some(stored));
+        self.pepper_fits.store(fits, Ordering::Relaxed);
+        if fits { Ok(()) } else { Err(wrong_pepper()) }
+    }
+
+    /// That whether a contact is suppressed can be told: not before the pepper was compared.
+    fn can_find_erased(&self) -> Result<()> {
+        if self.pepper_fits.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err(wrong_pepper())
+        }
+    }
+
+    /// The two names under which a contact may stand: its address, and what stands for it since it was erased.
+    fn names(&self, contact: &Contact) -> (String, Option<String>) {
+        let pseudonym = self.pepper.as_ref().map(|pepper| pepper.pseudonym(contact));
+        (contact.address.clone(), pseudonym)
     }
 
     /// Begins a transaction that will write. SQLite is told so at once: a transaction that turns to writing later can
@@ -239,6 +297,11 @@ impl Dialect {
             .replace("{body}", unhex)
             .replace("{uuid}", uuid)
     }
+}
+
+fn wrong_pepper() -> Error {
+    let why = "contacts were erased with another ledger.pepper than is set here, or it is not compared yet";
+    Error::Unavailable(sqlx::Error::Configuration(why.into()))
 }
 
 fn sqlite_url(path: &str) -> Result<String> {

@@ -57,7 +57,7 @@ impl Ledger {
             envelope,
             provider,
             events: vec![],
-            duplicates: 0,
+            duplicates: vec![],
             unreadable,
         };
         self.record(&[entry]).await.map(|_| ())
@@ -150,7 +150,8 @@ impl Ledger {
         let envelope = self
             .envelope(parsed(&row.try_get::<String, _>(0)?)?)
             .await?;
-        Ok(envelope.map(|stored| (stored.envelope, now)))
+        let kept = envelope.filter(|stored| !stored.erased);
+        Ok(kept.map(|stored| (stored.envelope, now)))
     }
 
     /// Marks an entry as retried: its envelope was published. Not if it has been held again since `asked_at`: what was

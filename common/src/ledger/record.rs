@@ -3,16 +3,17 @@
 //! The transaction may run again with the same envelopes, after a crash or a lost connection: every row is keyed by what
 //! it is, the first envelope with an event stays its owner, and a register only ever moves to the later event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::{Any, Row, Transaction};
+use sqlx::{Any, Row, Transaction, any::AnyRow};
 use uuid::Uuid;
 
 use super::{Ledger, Result, in_order, micros, parsed, rows};
 use crate::{
     clock,
+    contact::Contact,
     delivery::{Delivery, State},
     envelope::Envelope,
     event::Event,
@@ -26,7 +27,7 @@ pub struct Entry<'a> {
     /// Its events, each with the targets that are told of it.
     pub events: Vec<(&'a Event, Vec<(String, State)>)>,
     /// Events that the claims store knew to be recorded already.
-    pub duplicates: usize,
+    pub duplicates: Vec<Uuid>,
     pub unreadable: Vec<Unreadable>,
 }
 
@@ -45,6 +46,15 @@ pub enum Recorded {
     Owned,
     /// Another envelope brought it first. `conflicting` if it said something else then.
     Duplicate { owner: Uuid, conflicting: bool },
+    /// It was recorded before its contact was erased: it is not told again, and this repeat's payload is not kept.
+    Erased,
+}
+
+/// An event that the ledger has.
+struct Known {
+    owner: Uuid,
+    fingerprint: i64,
+    erased: bool,
 }
 
 impl Ledger {
@@ -53,9 +63,15 @@ impl Ledger {
         let mut transaction = self.begin().await?;
         self.insert_events(&mut transaction, events(entries))
             .await?;
-        let recorded = self.owners(&mut transaction, entries).await?;
+        let known = self.known(&mut transaction, entries).await?;
+        let recorded = decided(entries, &known);
         self.mark_conflicts(&mut transaction, entries, &recorded)
             .await?;
+        self.call_by_address(
+            &mut transaction,
+            told(entries, &recorded).map(|(event, _)| event),
+        )
+        .await?;
         self.set_registers(
             &mut transaction,
             told(entries, &recorded).map(|(event, _)| event),
@@ -69,7 +85,9 @@ impl Ledger {
         self.insert_deliveries(&mut transaction, told(entries, &recorded))
             .await?;
         self.hold(&mut transaction, entries).await?;
-        self.insert_envelopes(&mut transaction, entries, &recorded)
+        self.note_repeats(&mut transaction, entries, &recorded)
+            .await?;
+        self.insert_envelopes(&mut transaction, entries, &recorded, &known)
             .await?;
         transaction.commit().await?;
         Ok(recorded)
@@ -79,6 +97,8 @@ impl Ledger {
     pub async fn adopt(&self, delivery: &Delivery) -> Result<()> {
         let mut transaction = self.begin().await?;
         self.insert_events(&mut transaction, std::iter::once(&delivery.event))
+            .await?;
+        self.call_by_address(&mut transaction, std::iter::once(&delivery.event))
             .await?;
         self.set_registers(&mut transaction, std::iter::once(&delivery.event))
             .await?;
@@ -125,43 +145,74 @@ impl Ledger {
         Ok(())
     }
 
-    /// Asks who owns each event: the primary key has decided.
-    async fn owners(
+    /// What the ledger has of the entries' events: the primary key has decided who owns each.
+    async fn known(
         &self,
         transaction: &mut Transaction<'_, Any>,
         entries: &[Entry<'_>],
-    ) -> Result<Vec<Recorded>> {
-        let ids: Vec<_> = events(entries).map(|event| event.id).collect();
+    ) -> Result<HashMap<Uuid, Known>> {
+        let repeated = entries
+            .iter()
+            .flat_map(|entry| entry.duplicates.iter().copied());
+        let ids: Vec<_> = events(entries)
+            .map(|event| event.id)
+            .chain(repeated)
+            .map(|id| json!({ "id": id }))
+            .collect();
         if ids.is_empty() {
-            return Ok(vec![]);
+            return Ok(HashMap::new());
         }
         let text = "
-            SELECT events.id, events.envelope_id, events.fingerprint
+            SELECT events.id, events.envelope_id, events.fingerprint, 
+                CAST(CASE WHEN events.contact LIKE 'erased:%' THEN 1 ELSE 0 END AS BIGINT)
             FROM {rows} JOIN events ON events.id = rows.value->>'id'";
-        let ids: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
-        let mut owners = HashMap::with_capacity(ids.len());
-        for row in self
-            .query(text)
-            .bind(rows(&ids))
-            .fetch_all(&mut **transaction)
-            .await?
-        {
-            let id: Uuid = parsed(&row.try_get::<String, _>(0)?)?;
-            let owner: Uuid = parsed(&row.try_get::<String, _>(1)?)?;
-            owners.insert(id, (owner, row.try_get::<i64, _>(2)?));
-        }
-        // The same event twice in one envelope is one event: the second is a duplicate of the first.
-        let mut seen = std::collections::HashSet::new();
-        let recorded = events(entries).map(|event| match owners.get(&event.id) {
-            Some((owner, fingerprint)) if *owner != event.envelope_id || !seen.insert(event.id) => {
-                Recorded::Duplicate {
-                    owner: *owner,
-                    conflicting: *fingerprint != event.fingerprint(),
-                }
-            }
-            _ => Recorded::Owned,
+        let found = self.query(text).bind(rows(&ids));
+        let found = found.fetch_all(&mut **transaction).await?;
+        let known = |row: &AnyRow| {
+            let known = Known {
+                owner: parsed(&row.try_get::<String, _>(1)?)?,
+                fingerprint: row.try_get(2)?,
+                erased: row.try_get::<i64, _>(3)? == 1,
+            };
+            Ok((parsed(&row.try_get::<String, _>(0)?)?, known))
+        };
+        found.iter().map(known).collect()
+    }
+
+    /// Notes which envelopes brought an event again, so that its contact can be found in them, too.
+    async fn note_repeats(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        entries: &[Entry<'_>],
+        recorded: &[Recorded],
+    ) -> Result<()> {
+        let brought = entries.iter().flat_map(|entry| &entry.events).zip(recorded);
+        let repeated = brought
+            .filter(|((event, _), recorded)| {
+                matches!(recorded, Recorded::Duplicate { owner, .. } if *owner != event.envelope_id)
+            })
+            .map(|((event, _), _)| (event.id, event.envelope_id));
+        let by_claim = entries.iter().flat_map(|entry| {
+            let envelope = entry.envelope.id;
+            entry.duplicates.iter().map(move |id| (*id, envelope))
         });
-        Ok(recorded.collect())
+        let mut values: Vec<_> = repeated
+            .chain(by_claim)
+            .map(|(event, envelope)| json!({ "id": event, "envelope": envelope }))
+            .collect();
+        if values.is_empty() {
+            return Ok(());
+        }
+        in_order(&mut values);
+        let text = "
+            INSERT INTO repeats (event_id, envelope_id)
+            SELECT rows.value->>'id', rows.value->>'envelope' FROM {rows} WHERE TRUE
+            ON CONFLICT (event_id, envelope_id) DO NOTHING";
+        self.query(text)
+            .bind(rows(&values))
+            .execute(&mut **transaction)
+            .await?;
+        Ok(())
     }
 
     async fn mark_conflicts(
@@ -231,25 +282,30 @@ impl Ledger {
         transaction: &mut Transaction<'_, Any>,
         entries: &[Entry<'_>],
         recorded: &[Recorded],
+        known: &HashMap<Uuid, Known>,
     ) -> Result<()> {
         let mut recorded = recorded.iter();
         let mut values: Vec<_> = entries
             .iter()
             .map(|entry| {
+                let recorded: Vec<_> = recorded.by_ref().take(entry.events.len()).collect();
                 let repeated = recorded
-                    .by_ref()
-                    .take(entry.events.len())
-                    .filter(|recorded| **recorded != Recorded::Owned);
-                envelope_row(entry, entry.duplicates + repeated.count())
+                    .iter()
+                    .filter(|recorded| ***recorded != Recorded::Owned);
+                let duplicates = entry.duplicates.len() + repeated.count();
+                let mut by_claim = entry.duplicates.iter().filter_map(|id| known.get(id));
+                let erased =
+                    recorded.contains(&&Recorded::Erased) || by_claim.any(|known| known.erased);
+                envelope_row(entry, duplicates, erased)
             })
             .collect();
         in_order(&mut values);
         let text = "
-            INSERT INTO envelopes (id, source, provider, received_at, content_type, headers, body, events, duplicates, malformed)
+            INSERT INTO envelopes (id, source, provider, received_at, content_type, headers, body, events, duplicates, malformed, erased)
             SELECT rows.value->>'id', rows.value->>'source', rows.value->>'provider',
                 CAST(rows.value->>'received_at' AS BIGINT), rows.value->>'content_type', rows.value->>'headers', {body},
                 CAST(rows.value->>'events' AS BIGINT), CAST(rows.value->>'duplicates' AS BIGINT),
-                CAST(rows.value->>'malformed' AS BIGINT)
+                CAST(rows.value->>'malformed' AS BIGINT), CAST(rows.value->>'erased' AS BIGINT)
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO NOTHING";
         self.query(text)
@@ -258,6 +314,28 @@ impl Ledger {
             .await?;
         Ok(())
     }
+}
+
+/// Whether the event itself is one of a contact that was erased, as a lift by hand may be.
+fn names_erased(event: &Event) -> bool {
+    event.contact.as_ref().is_some_and(Contact::is_erased)
+}
+
+/// What the ledger says of each of the entries' events.
+fn decided(entries: &[Entry<'_>], known: &HashMap<Uuid, Known>) -> Vec<Recorded> {
+    // The same event twice in one envelope is one event: the second is a duplicate of the first.
+    let mut seen = HashSet::new();
+    let decided = events(entries).map(|event| match known.get(&event.id) {
+        Some(known) if known.erased && !names_erased(event) => Recorded::Erased,
+        Some(known) if known.owner != event.envelope_id || !seen.insert(event.id) => {
+            Recorded::Duplicate {
+                owner: known.owner,
+                conflicting: known.fingerprint != event.fingerprint(),
+            }
+        }
+        _ => Recorded::Owned,
+    });
+    decided.collect()
 }
 
 fn events<'a>(entries: &'a [Entry<'a>]) -> impl Iterator<Item = &'a Event> {
@@ -292,13 +370,18 @@ fn event_row(event: &Event, now: i64) -> Value {
     })
 }
 
-fn envelope_row(entry: &Entry<'_>, duplicates: usize) -> Value {
+fn envelope_row(entry: &Entry<'_>, duplicates: usize, erased: bool) -> Value {
     let envelope = entry.envelope;
+    let (headers, body) = if erased {
+        (text(&[(); 0]), String::new())
+    } else {
+        (text(&envelope.headers), hex(&envelope.body))
+    };
     json!({
         "id": envelope.id, "source": envelope.source, "provider": entry.provider,
         "received_at": micros(envelope.received_at), "content_type": envelope.content_type,
-        "headers": text(&envelope.headers), "body": hex(&envelope.body),
-        "events": entry.events.len() + entry.duplicates, "duplicates": duplicates, "malformed": entry.unreadable.len(),
+        "headers": headers, "body": body, "erased": i64::from(erased),
+        "events": entry.events.len() + entry.duplicates.len(), "duplicates": duplicates, "malformed": entry.unreadable.len(),
     })
 }
 

@@ -12,19 +12,22 @@ use crate::{clock, delivery::Delivery};
 pub(super) const RESTART: &str = "state = 'pending', attempts = 0, next_attempt_at = NULL, delivered_at = NULL, lease_owner = NULL, moved_at = $2";
 
 impl Ledger {
-    /// Puts a delivery back to the start of its schedule, and returns it for publishing. None if there is none.
+    /// Puts a delivery back to the start of its schedule, and returns it for publishing. None if there is none, or its contact was
+    /// erased.
     ///
     /// An attempt that is under way keeps its time, so that there are not two at once, but decides nothing any more.
     /// Before the publish, so that the worker that gets it finds it pending; if the publish then fails, the sweep
     /// finds it.
     pub async fn restart(&self, delivery: Uuid) -> Result<Option<Delivery>> {
-        self.query(&format!("UPDATE deliveries SET {RESTART} WHERE id = $1"))
-            .bind(delivery.to_string())
-            .bind(micros(clock::now()))
-            .execute(&self.pool)
-            .await?;
+        self.query(&format!(
+            "UPDATE deliveries SET {RESTART} WHERE id = $1 AND erased = 0"
+        ))
+        .bind(delivery.to_string())
+        .bind(micros(clock::now()))
+        .execute(&self.pool)
+        .await?;
         let text = format!(
-            "SELECT {}, target FROM deliveries JOIN events ON events.id = event_id WHERE deliveries.id = $1",
+            "SELECT {}, target FROM deliveries JOIN events ON events.id = event_id WHERE deliveries.id = $1 AND erased = 0",
             super::events::COLUMNS
         );
         let row = self

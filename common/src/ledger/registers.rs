@@ -9,9 +9,49 @@ use sqlx::{Any, Transaction};
 use uuid::Uuid;
 
 use super::{Ledger, Result, micros, rows};
-use crate::{clock, event::Event};
+use crate::{
+    clock,
+    event::{Effect, Event},
+};
 
 impl Ledger {
+    /// Calls the registers of contacts that were erased by their addresses again, since these events name them: what was
+    /// said before and what is said now are one contact's. Those that only tell of something are not looked at.
+    pub(super) async fn call_by_address<'a>(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        events: impl Iterator<Item = &'a Event>,
+    ) -> Result<()> {
+        let Some(pepper) = &self.pepper else {
+            return Ok(());
+        };
+        let named = events
+            .filter(|event| event.effect != Effect::None)
+            .filter_map(|event| event.contact.as_ref());
+        let contacts: BTreeMap<_, _> = named
+            .map(|contact| (&contact.address, pepper.pseudonym(contact)))
+            .collect();
+        if contacts.is_empty() {
+            return Ok(());
+        }
+        let values: Vec<_> = contacts
+            .iter()
+            .map(|(address, pseudonym)| json!({ "address": address, "pseudonym": pseudonym }))
+            .collect();
+        // One that has both is left with both, the stricter of which counts.
+        let text = "
+            UPDATE registers SET contact = rows.value->>'address' FROM {rows}
+            WHERE registers.contact = rows.value->>'pseudonym' AND NOT EXISTS (
+                SELECT 1 FROM registers AS other
+                WHERE other.contact = rows.value->>'address' AND other.channel = registers.channel
+                    AND other.scope = registers.scope AND other.source = registers.source AND other.lane = registers.lane)";
+        self.query(text)
+            .bind(rows(&values))
+            .execute(&mut **transaction)
+            .await?;
+        Ok(())
+    }
+
     /// Folds the events into the registers: the later one wins, at the same instant the one that suppresses, and
     /// between two that agree the one with the larger id, so that every order gives the same rows.
     pub(super) async fn set_registers<'a>(

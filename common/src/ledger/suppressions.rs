@@ -66,30 +66,41 @@ impl Ledger {
     /// What suppresses a contact in `scope`: that scope's registers and the global ones. Without a scope, whatever
     /// suppresses it anywhere: the strictest answer.
     pub async fn check(&self, contact: &Contact, scope: Option<&str>) -> Result<Vec<Suppression>> {
+        self.can_find_erased()?;
         let text = format!(
             "SELECT {COLUMNS} FROM registers
-            WHERE contact = $1 AND channel = $2 AND suppressed = 1 AND ($3 IS NULL OR scope = $3 OR scope = 'global')
+            WHERE contact IN ($1, $2) AND channel = $3 AND suppressed = 1
+                AND ($4 IS NULL OR scope = $4 OR scope = 'global')
             ORDER BY scope, source, lane"
         );
+        let (address, pseudonym) = self.names(contact);
         let query = self
             .query(&text)
-            .bind(contact.address.clone())
+            .bind(address)
+            .bind(pseudonym)
             .bind(contact.channel.to_string());
         let found = query
             .bind(scope.map(str::to_owned))
             .fetch_all(&self.pool)
             .await?;
-        found.iter().map(suppression).collect()
+        let as_asked = |row| {
+            Ok(Suppression {
+                contact: contact.address.clone(),
+                ..suppression(row)?
+            })
+        };
+        found.iter().map(as_asked).collect()
     }
 
     /// Which of these contacts [`Ledger::check`] would find suppressed, in their order, by one query.
     pub async fn check_all(&self, contacts: &[Contact], scope: Option<&str>) -> Result<Vec<bool>> {
+        self.can_find_erased()?;
         let text = "
-            SELECT DISTINCT registers.contact, registers.channel
+            SELECT DISTINCT rows.value->>'asked', registers.channel
             FROM {rows} JOIN registers
                 ON registers.contact = rows.value->>'contact' AND registers.channel = rows.value->>'channel'
             WHERE suppressed = 1 AND ($2 IS NULL OR scope = $2 OR scope = 'global')";
-        let query = self.query(text).bind(rows(&wanted(contacts)));
+        let query = self.query(text).bind(rows(&self.wanted(contacts)));
         let found = query
             .bind(scope.map(str::to_owned))
             .fetch_all(&self.pool)
@@ -103,20 +114,39 @@ impl Ledger {
         Ok(contacts.iter().map(answer).collect())
     }
 
-    /// Every suppression of these contacts, standing or lifted: what a change to one of them replaces.
+    /// Every suppression of these contacts, standing or lifted: what a change to one of them replaces. One of a contact
+    /// that was erased is told by the address that was asked for.
     pub async fn registers(&self, contacts: &[Contact]) -> Result<Vec<Suppression>> {
         let text = format!(
-            "SELECT {COLUMNS} FROM {{rows}} JOIN registers
+            "SELECT {COLUMNS}, rows.value->>'asked' AS asked FROM {{rows}} JOIN registers
                 ON registers.contact = rows.value->>'contact' AND registers.channel = rows.value->>'channel'
             ORDER BY registers.contact, scope, source, lane"
         );
-        let found = self.query(&text).bind(rows(&wanted(contacts)));
+        let found = self.query(&text).bind(rows(&self.wanted(contacts)));
+        let as_asked = |row: &AnyRow| {
+            Ok(Suppression {
+                contact: row.try_get("asked")?,
+                ..suppression(row)?
+            })
+        };
         found
             .fetch_all(&self.pool)
             .await?
             .iter()
-            .map(suppression)
+            .map(as_asked)
             .collect()
+    }
+
+    /// The contacts to be looked for, each under both of its names.
+    fn wanted(&self, contacts: &[Contact]) -> Vec<Value> {
+        let names = contacts.iter().flat_map(|contact| {
+            let (address, pseudonym) = self.names(contact);
+            [Some(address), pseudonym]
+                .into_iter()
+                .flatten()
+                .map(move |name| json!({ "contact": name, "asked": contact.address, "channel": contact.channel }))
+        });
+        names.collect()
     }
 }
 
@@ -166,15 +196,22 @@ impl Ledger {
     /// The events that set this suppression or tried to, oldest first: at most the last `limit` of those that set
     /// anything of its contact's.
     pub async fn history(&self, suppression: &Suppression, limit: i64) -> Result<Vec<Event>> {
+        let contact = Contact {
+            channel: suppression.channel,
+            address: suppression.contact.clone(),
+            raw: String::new(),
+        };
+        let (address, pseudonym) = self.names(&contact);
         let text = format!(
             "SELECT {} FROM events
-            WHERE contact = $1 AND channel = $2 AND effect <> 'none' AND COALESCE(register_source, source) = $3
-            ORDER BY occurred_at DESC, id DESC LIMIT $4",
+            WHERE contact IN ($1, $2) AND channel = $3 AND effect <> 'none' AND COALESCE(register_source, source) = $4
+            ORDER BY occurred_at DESC, id DESC LIMIT $5",
             events::COLUMNS
         );
         let query = self
             .query(&text)
-            .bind(suppression.contact.clone())
+            .bind(address)
+            .bind(pseudonym)
             .bind(suppression.channel.to_string())
             .bind(suppression.source.clone())
             .bind(limit);
@@ -201,11 +238,15 @@ impl Ledger {
         after: String,
         limit: usize,
     ) -> Query<'static, Any, AnyArguments> {
-        let contact = filter.contact.as_ref();
+        let (address, pseudonym) = filter
+            .contact
+            .as_ref()
+            .map(|contact| self.names(contact))
+            .unzip();
         let active = |state| i64::from(state == Standing::Active);
         self.query(&listing(filter, order))
-            .bind(contact.map(|contact| contact.address.clone()))
-            .bind(contact.map(|contact| contact.channel.to_string()))
+            .bind(address)
+            .bind(pseudonym.flatten())
             .bind(filter.scope.clone())
             .bind(filter.source.clone())
             .bind(filter.lane.map(|lane| lane.to_string()))
@@ -239,8 +280,6 @@ pub(super) fn listing(filter: &SuppressionFilter, order: Order) -> String {
         Order::ById => ("+occurred_at", "id > $12 ORDER BY id"),
     };
     let conditions = [
-        (filter.contact.is_some(), "contact ="),
-        (filter.contact.is_some(), "channel ="),
         (filter.scope.is_some(), "scope ="),
         (filter.source.is_some(), "source ="),
         (filter.lane.is_some(), "lane ="),
@@ -251,7 +290,13 @@ pub(super) fn listing(filter: &SuppressionFilter, order: Order) -> String {
         (filter.from.is_some(), &format!("{time} >=")),
         (filter.to.is_some(), &format!("{time} <")),
     ];
-    let conditions: Vec<_> = (1..)
+    // Of the other channel no address or what stands for one can be.
+    let contact = if filter.contact.is_some() {
+        "contact IN ($1, $2)"
+    } else {
+        "$1 IS NULL AND $2 IS NULL"
+    };
+    let conditions: Vec<_> = (3..)
         .zip(conditions)
         .map(|(place, (asked, condition))| {
             if asked {
@@ -262,16 +307,9 @@ pub(super) fn listing(filter: &SuppressionFilter, order: Order) -> String {
         })
         .collect();
     format!(
-        "SELECT {COLUMNS} FROM registers WHERE {} AND {page} LIMIT $13",
+        "SELECT {COLUMNS} FROM registers WHERE {contact} AND {} AND {page} LIMIT $13",
         conditions.join(" AND ")
     )
-}
-
-fn wanted(contacts: &[Contact]) -> Vec<Value> {
-    contacts
-        .iter()
-        .map(|contact| json!({ "contact": contact.address, "channel": contact.channel }))
-        .collect()
 }
 
 fn suppression(row: &AnyRow) -> Result<Suppression> {

@@ -23,7 +23,8 @@ pub async fn ledger(config: &Config, lifecycle: &Lifecycle) -> Result<Ledger> {
     let ledger = Ledger::open(
         config.ledger.url.expose_secret(),
         config.ledger.max_connections,
-    )?;
+    )?
+    .with_pepper(config.ledger.pepper.clone());
     let (migrating, stopping) = (ledger.clone(), lifecycle.clone());
     let (done, migrated) = oneshot::channel::<()>();
     lifecycle.spawn_work(async move {

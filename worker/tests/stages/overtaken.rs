@@ -7,6 +7,7 @@ use common::{
     delivery::State,
     envelope::{self, Envelope},
     event::{Draft, GLOBAL, Identity, Kind, Lane, Register},
+    ledger::EventFilter,
     request::Request,
 };
 use serde_json::Value;
@@ -48,7 +49,7 @@ async fn a_lift_is_told_to_a_database_only_once_nothing_suppresses_the_contact_a
             0,
             "this source lifts, the other one stands",
         ),
-        (lifted("shop"), 1, "a person lifts the other one"),
+        (lifted("shop", user()), 1, "a person lifts the other one"),
     ];
     for (number, (envelope, opted_in, step)) in steps.into_iter().enumerate() {
         bench
@@ -60,6 +61,28 @@ async fn a_lift_is_told_to_a_database_only_once_nothing_suppresses_the_contact_a
             .await;
         assert_eq!(row.unwrap().get::<i64, _>(0), opted_in, "{step}");
     }
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_a_contact_that_was_erased() {
+    let bench = Bench::new().await;
+    bench.work();
+    let erased = Contact {
+        address: "erased:00ff".to_owned(),
+        ..user()
+    };
+    for envelope in [
+        lifted("shop", erased),
+        envelope_of("shop", "user@example.com"),
+    ] {
+        bench
+            .publish(inbound(), envelope::encode([&envelope]))
+            .await;
+    }
+    bench.delivery(State::Delivered, 1).await;
+    let events = bench.ledger.events(&EventFilter::default(), 10, None).await;
+    assert_eq!(events.unwrap().items.len(), 2);
+    bench.log_has(1).await;
 }
 
 /// Postmark's message that it suppresses, or does not any more.
@@ -81,9 +104,9 @@ fn changed(suppress: bool, at: &str) -> Envelope {
 }
 
 /// The lift by hand of what a source's unsubscribe has set.
-fn lifted(source: &str) -> Envelope {
+fn lifted(source: &str, contact: Contact) -> Envelope {
     let mut draft = Draft::new(Kind::Resubscribed, "lift", Identity::Own("lift".to_owned()));
-    draft.contact = Some(Contact::email("user@example.com").unwrap());
+    draft.contact = Some(contact);
     draft.scope = Some(GLOBAL.to_owned());
     draft.occurred_at = Some(clock::now());
     draft.register = Some(Register {
@@ -97,4 +120,8 @@ fn lifted(source: &str) -> Envelope {
         drafts: vec![draft],
     };
     request.into_envelope()
+}
+
+fn user() -> Contact {
+    Contact::email("user@example.com").unwrap()
 }

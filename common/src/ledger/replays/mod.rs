@@ -200,7 +200,11 @@ fn states(filter: &ReplayFilter) -> Vec<String> {
 /// What a filter says beside the state and the time, of a delivery to one of `targets`.
 fn condition(filter: &ReplayFilter, targets: &[String]) -> String {
     let kind = filter.kind.map(|kind| format!("AND kind = '{kind}'"));
-    format!("{} {}", to(targets), kind.unwrap_or_default())
+    format!(
+        "{} AND erased = 0 {}",
+        to(targets),
+        kind.unwrap_or_default()
+    )
 }
 
 /// That a delivery is to one of `targets`, which are the first parameter ([`to_value`]).

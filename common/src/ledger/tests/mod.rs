@@ -4,6 +4,7 @@ mod aside;
 mod audit;
 mod compliance;
 mod endpoints;
+mod erasure;
 mod leases;
 mod listing;
 mod quarantine;
@@ -97,7 +98,7 @@ fn entry<'a>(envelope: &'a Envelope, events: &'a [Event], targets: &[&str]) -> E
         envelope,
         provider: "test",
         events,
-        duplicates: 0,
+        duplicates: vec![],
         unreadable: vec![],
     }
 }

@@ -1,0 +1,88 @@
+//! Erasure on request: a person asks that what is held of them goes. Their opt-out stays, by a hash.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use common::ledger::{Erased, Erasure, ErasureRequest};
+use serde::Deserialize;
+use tracing::info;
+use uuid::Uuid;
+
+use crate::{
+    App,
+    auth::Caller,
+    body,
+    error::{Error, Result, reported},
+    query::Query,
+};
+
+/// Whose data goes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    email: Option<String>,
+    phone: Option<String>,
+    /// Either of the two.
+    contact: Option<String>,
+    /// Such as the number of the request. It is kept in the audit trail for good, so it is not to be personal.
+    reference: Option<String>,
+    /// Erase although targets are still to be told of an opt-out, or bodies that name the contact wait in quarantine:
+    /// neither can be done afterwards.
+    #[serde(default)]
+    force: bool,
+}
+
+/// `POST /api/v1/contacts/erase`: takes away what names a contact, and keeps a hash of it that still suppresses.
+pub(crate) async fn erase(
+    State(app): State<Arc<App>>,
+    Caller(actor): Caller,
+    query: Query,
+    body::Json(wanted): body::Json<Wanted>,
+) -> Result<Json<Erasure>> {
+    query.finish()?;
+    let contact = body::one_contact(
+        wanted.email.as_deref(),
+        wanted.phone.as_deref(),
+        wanted.contact.as_deref(),
+    )?;
+    let reference = wanted.reference.map(|text| body::text("reference", text));
+    let request = ErasureRequest {
+        actor,
+        reference: reference.transpose()?,
+        force: wanted.force,
+    };
+    match reported(app.ledger.erase(&contact, &request)).await? {
+        Erased::Done(erasure) => {
+            info!(key = request.actor, contact = erasure.contact, "contact erased");
+            Ok(Json(erasure))
+        }
+        Erased::Waits {
+            deliveries,
+            quarantined,
+        } => Err(Error::Conflict(waits(&deliveries, &quarantined))),
+        Erased::NoPepper => Err(Error::Conflict(
+            "nothing can be erased without ledger.pepper, the key of the hashes that go on suppressing: configure it for \
+             every process"
+                .to_owned(),
+        )),
+    }
+}
+
+fn waits(deliveries: &[Uuid], quarantined: &[Uuid]) -> String {
+    let named = |what: &str, ids: &[Uuid]| {
+        let ids: Vec<_> = ids.iter().map(Uuid::to_string).collect();
+        (!ids.is_empty()).then(|| format!("{what} {}", ids.join(", ")))
+    };
+    let waiting = [
+        named(
+            "targets are still to be told of it by the deliveries",
+            deliveries,
+        ),
+        named("it may be named by what waits in quarantine,", quarantined),
+    ];
+    let waiting: Vec<_> = waiting.into_iter().flatten().collect();
+    format!(
+        "the contact is not erased yet: {}; see to these first, or give \"force\": true, after which they cannot be",
+        waiting.join("; ")
+    )
+}
