@@ -58,6 +58,13 @@ pub struct SuppressionFilter {
     pub to: Option<Timestamp>,
 }
 
+/// Which of many contacts are suppressed, by the key of `registers`, which begins with the contact.
+pub(super) const CHECK_ALL: &str = "
+    SELECT DISTINCT registers.contact, registers.channel
+    FROM {rows} JOIN registers
+        ON registers.contact = rows.value->>'contact' AND registers.channel = rows.value->>'channel'
+    WHERE suppressed = 1 AND ($2 IS NULL OR scope = $2 OR scope = 'global')";
+
 /// The columns that [`suppression`] reads.
 const COLUMNS: &str = "registers.id AS id, suppressed, registers.channel AS channel, registers.contact AS contact, scope, source, lane,
     occurred_at, event_id, kind, reason, origin";
@@ -66,13 +73,8 @@ impl Ledger {
     /// What suppresses a contact in `scope`: that scope's registers and the global ones. Without a scope, whatever
     /// suppresses it anywhere: the strictest answer.
     pub async fn check(&self, contact: &Contact, scope: Option<&str>) -> Result<Vec<Suppression>> {
-        let text = format!(
-            "SELECT {COLUMNS} FROM registers
-            WHERE contact = $1 AND channel = $2 AND suppressed = 1 AND ($3 IS NULL OR scope = $3 OR scope = 'global')
-            ORDER BY scope, source, lane"
-        );
         let query = self
-            .query(&text)
+            .query(&check())
             .bind(contact.address.clone())
             .bind(contact.channel.to_string());
         let found = query
@@ -84,12 +86,7 @@ impl Ledger {
 
     /// Which of these contacts [`Ledger::check`] would find suppressed, in their order, by one query.
     pub async fn check_all(&self, contacts: &[Contact], scope: Option<&str>) -> Result<Vec<bool>> {
-        let text = "
-            SELECT DISTINCT registers.contact, registers.channel
-            FROM {rows} JOIN registers
-                ON registers.contact = rows.value->>'contact' AND registers.channel = rows.value->>'channel'
-            WHERE suppressed = 1 AND ($2 IS NULL OR scope = $2 OR scope = 'global')";
-        let query = self.query(text).bind(rows(&wanted(contacts)));
+        let query = self.query(CHECK_ALL).bind(rows(&wanted(contacts)));
         let found = query
             .bind(scope.map(str::to_owned))
             .fetch_all(&self.pool)
@@ -264,6 +261,15 @@ pub(super) fn listing(filter: &SuppressionFilter, order: Order) -> String {
     format!(
         "SELECT {COLUMNS} FROM registers WHERE {} AND {page} LIMIT $13",
         conditions.join(" AND ")
+    )
+}
+
+/// What suppresses one contact.
+pub(super) fn check() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM registers
+        WHERE contact = $1 AND channel = $2 AND suppressed = 1 AND ($3 IS NULL OR scope = $3 OR scope = 'global')
+        ORDER BY scope, source, lane"
     )
 }
 

@@ -6,6 +6,7 @@ mod compliance;
 mod endpoints;
 mod leases;
 mod listing;
+mod plans;
 mod quarantine;
 mod recording;
 mod redrive;
