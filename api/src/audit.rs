@@ -7,7 +7,7 @@ use common::ledger::{Audited, Page, TrailFilter, Verified};
 
 use crate::{
     App,
-    error::{Error, Result, asked},
+    error::{Error, Result, asked, reported},
     query::Query,
 };
 
@@ -47,9 +47,29 @@ pub(crate) async fn list(
     }))
 }
 
-/// `GET /api/v1/audit/verify`: reads the whole trail, and names the first record that is not as it was written. It takes
-/// as long as there are records, so it has no deadline of its own.
-pub(crate) async fn verify(State(app): State<Arc<App>>, query: Query) -> Result<Json<Verified>> {
+/// Records that are verified by one request.
+const MOST: i64 = 100_000;
+
+/// `GET /api/v1/audit/verify?after=NUMBER:HASH`: reads the trail, from its beginning or after a head that was answered
+/// before, and names the first record that is not as it was written. A long trail takes several requests: it is read
+/// to its end when `complete` is true.
+pub(crate) async fn verify(
+    State(app): State<Arc<App>>,
+    mut query: Query,
+) -> Result<Json<Verified>> {
+    let after = query.text("after")?.map(|text| head(&text)).transpose()?;
     query.finish()?;
-    Ok(Json(app.ledger.verify_audit().await?))
+    let verified = app.ledger.verify_audit_after(after, MOST);
+    Ok(Json(reported(verified).await?))
+}
+
+/// A record's number and hash.
+fn head(text: &str) -> Result<(i64, String)> {
+    let parts = text.split_once(':');
+    let read = parts.and_then(|(number, hash)| {
+        let number = number.parse().ok().filter(|number| *number > 0)?;
+        Some((number, hash.to_owned()))
+    });
+    let why = "is no head: NUMBER:HASH, the `records` and the `head` that were answered before";
+    read.ok_or_else(|| Error::parameter("after", why))
 }

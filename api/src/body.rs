@@ -6,7 +6,7 @@ use axum::{
 };
 use common::contact::{Contact, Invalid};
 use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use serde_json::{Deserializer, error::Category};
 
 use crate::error::{Error, Result};
 
@@ -35,12 +35,23 @@ pub(crate) async fn bytes(body: Body) -> Result<bytes::Bytes> {
         .map_err(|_| Error::TooLarge { limit: LIMIT >> 20 })
 }
 
-/// Reads a JSON body.
+/// Reads a JSON body. What is wrong with a field is told by its path, such as `events[2]`; that one is missing, by the
+/// whole that it is missing from.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Data => Error::Body(error.to_string()),
-        Category::Io | Category::Syntax | Category::Eof => Error::NotJson(error.to_string()),
-    })
+    let mut json = Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let whole = error.path().iter().next().is_none();
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        match error.classify() {
+            Category::Data if whole => Error::Body(error.to_string()),
+            Category::Data => Error::field(&path, format!("is wrong: {error}")),
+            Category::Io | Category::Syntax | Category::Eof => Error::NotJson(error.to_string()),
+        }
+    })?;
+    let ended = json.end();
+    ended.map_err(|error| Error::NotJson(error.to_string()))?;
+    Ok(value)
 }
 
 /// A text of a body: not empty, and nothing in it that a database cannot hold.

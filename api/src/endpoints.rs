@@ -46,6 +46,9 @@ const MAX_URL: usize = 2048;
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 2048;
 
+const HELD_BACK: &str =
+    "it is http://, which endpoints.allow_http does not allow any more: its deliveries wait";
+
 /// What holds for all endpoints, and the way to them.
 #[derive(Debug)]
 pub(crate) struct Rules {
@@ -104,7 +107,7 @@ impl Rules {
             return Err(wrong("holds white space: write it as %20"));
         }
         let url = Url::parse(&text).map_err(|why| wrong(&format!("is no URL: {why}")))?;
-        if url.scheme() == "http" && !self.settings.allow_http {
+        if self.settings.holds_back(&url) {
             return Err(wrong(
                 "is sent to without encryption: https:// is needed, unless endpoints.allow_http is set",
             ));
@@ -117,6 +120,15 @@ impl Rules {
         let checked = self.outbound.check_url(&url);
         checked.map_err(|why| wrong(&why))?;
         Ok(url)
+    }
+
+    /// The endpoint, and why nothing is sent to it where the settings have changed since it was registered.
+    fn shown(&self, mut endpoint: Endpoint) -> Endpoint {
+        let url = Url::parse(&endpoint.url);
+        endpoint.held_back = url
+            .is_ok_and(|url| self.settings.holds_back(&url))
+            .then_some(HELD_BACK);
+        endpoint
     }
 
     fn wanted(&self, registration: Registration) -> Result<Wanted> {
@@ -154,7 +166,10 @@ pub(crate) async fn list(
     let paging = query.paging()?;
     query.finish()?;
     let page = app.ledger.endpoints(paging.limit, paging.cursor.as_deref());
-    Ok(Json(asked(page).await?))
+    let Page { items, next_cursor } = asked(page).await?;
+    let shown = items.into_iter().map(|one| app.endpoints.shown(one));
+    let items = shown.collect();
+    Ok(Json(Page { items, next_cursor }))
 }
 
 /// `GET /api/emails/webhook-endpoints/{id}/`
@@ -302,7 +317,8 @@ fn example() -> Event {
 
 async fn find(app: &App, id: Uuid) -> Result<Endpoint> {
     let found = asked(app.ledger.endpoint(id)).await?;
-    found.ok_or_else(|| missing(id))
+    let found = found.ok_or_else(|| missing(id))?;
+    Ok(app.endpoints.shown(found))
 }
 
 fn missing(id: Uuid) -> Error {

@@ -37,7 +37,7 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
-    /// Send a provider's sample, with the source's credentials, to a running ingress
+    /// Send a provider's sample, with the source's credentials, to a running ingress, or a question to the api
     Send(send::Options),
     /// Ask whether a contact is unsubscribed
     Check(check::Options),

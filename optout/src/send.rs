@@ -1,10 +1,12 @@
-//! `optout send PROVIDER`: posts a provider's sample to a running ingress, with the credentials that the source asks for.
+//! `optout send PROVIDER`: posts a provider's sample to a running Optout, with the credentials that the source asks for.
+//!
+//! It goes where the provider sends: to the source's URL at ingress, or to the path of the api that answers its question.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use common::{
-    config::{Credential, Loaded, Source},
+    config::{Config, Credential, Loaded, Source},
     providers::{self, Provider, Sample},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,7 +17,7 @@ use crate::client;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// brevo, notifiedby, postmark or sentinmail
+    /// brevo, notifiedby, postmark, sentinmail or talkable
     provider: String,
     /// The source to post to; else the first one of that provider
     #[arg(long)]
@@ -23,7 +25,7 @@ pub(crate) struct Options {
     /// The sample; else the provider's first
     #[arg(long)]
     sample: Option<String>,
-    /// The ingress to post to; else the configured one
+    /// The ingress to post to, or the api that answers a question; else the configured one
     #[arg(long)]
     url: Option<String>,
 }
@@ -41,31 +43,11 @@ pub(crate) async fn send(loaded: Loaded, options: Options) -> anyhow::Result<Exi
             known.join(", ")
         )
     })?;
-    if let Some(path) = provider.asks_at() {
-        bail!(
-            "{} asks a question, which the api answers at {path}: it sends no webhooks",
-            provider.name()
-        );
-    }
     let sample = sample(provider, options.sample.as_deref())?;
-    let of_provider = |source: &&Source| match &options.source {
-        Some(name) => source.name == *name,
-        None => source.provider.name() == provider.name(),
-    };
-    let source = loaded
-        .config
-        .sources
-        .iter()
-        .find(of_provider)
-        .with_context(|| {
-            format!(
-                "no source of the provider {} is configured; add one under [[sources]]",
-                provider.name()
-            )
-        })?;
+    let source = source(&loaded.config, provider, options.source.as_deref())?;
     let base = options
         .url
-        .unwrap_or_else(|| format!("http://{}", loaded.config.ingress.bind));
+        .unwrap_or_else(|| base(&loaded.config, provider));
     let answer = post(&client::http()?, &base, source, sample).await?;
     let status = answer.status();
     println!("{status} {}", answer.text().await?);
@@ -74,6 +56,41 @@ pub(crate) async fn send(loaded: Loaded, options: Options) -> anyhow::Result<Exi
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The source called `name`, else the first one of the provider.
+fn source<'a>(
+    config: &'a Config,
+    provider: &dyn Provider,
+    name: Option<&str>,
+) -> anyhow::Result<&'a Source> {
+    let mut of_provider = config
+        .sources
+        .iter()
+        .filter(|source| source.provider.name() == provider.name());
+    match name {
+        Some(name) => of_provider.find(|source| source.name == name),
+        None => of_provider.next(),
+    }
+    .with_context(|| match name {
+        Some(name) => format!(
+            "no source of the provider {} is called {name:?}",
+            provider.name()
+        ),
+        None => format!(
+            "no source of the provider {} is configured; add one under [[sources]]",
+            provider.name()
+        ),
+    })
+}
+
+/// The configured service that the provider sends to.
+pub(crate) fn base(config: &Config, provider: &dyn Provider) -> String {
+    let bind = match provider.asks_at() {
+        Some(_) => config.api.bind,
+        None => config.ingress.bind,
+    };
+    format!("http://{bind}")
 }
 
 fn sample(provider: &dyn Provider, name: Option<&str>) -> anyhow::Result<Sample> {
@@ -93,14 +110,18 @@ fn sample(provider: &dyn Provider, name: Option<&str>) -> anyhow::Result<Sample>
     Ok(*found)
 }
 
-/// Posts a sample to a source's URL as its provider would, with every credential that the source demands.
+/// Posts a sample as its provider would, with every credential that the source demands.
 pub(crate) async fn post(
     client: &Client,
     base: &str,
     source: &Source,
     sample: Sample,
 ) -> anyhow::Result<Response> {
-    let mut url = format!("{base}/webhooks/{}", source.name);
+    let base = base.trim_end_matches('/');
+    let mut url = match source.provider.asks_at() {
+        Some(path) => format!("{base}{path}"),
+        None => format!("{base}/webhooks/{}", source.name),
+    };
     for (credential, joint) in source
         .credentials
         .iter()
@@ -109,7 +130,17 @@ pub(crate) async fn post(
     {
         url = format!("{url}{joint}{}", credential?);
     }
-    let mut request = client.post(&url).body(sample.body());
+    let mut body = sample.body().to_owned();
+    for credential in &source.credentials {
+        if let Credential::Signature(keys) = credential {
+            let proven = source.provider.proven(&body, keys);
+            body = proven.with_context(|| {
+                let name = source.provider.name();
+                format!("the signature of {name} cannot be made here")
+            })?;
+        }
+    }
+    let mut request = client.post(&url).body(body);
     for (name, value) in sample.headers() {
         request = request.header(name, value);
     }
@@ -119,7 +150,7 @@ pub(crate) async fn post(
     request
         .send()
         .await
-        .with_context(|| format!("no answer from the ingress at {base}"))
+        .with_context(|| format!("no answer from {base}"))
 }
 
 /// A token that stands in the URL.
@@ -139,8 +170,8 @@ fn prove(request: RequestBuilder, credential: &Credential) -> anyhow::Result<Req
             passwords,
         } => request.basic_auth(username, Some(first(passwords)?)),
         Credential::Header { name, secrets } => request.header(name, first(secrets)?),
-        Credential::Query { .. } => request,
-        Credential::Signature(_) => bail!("this provider's signature cannot be made here"),
+        // In the URL, and in the body.
+        Credential::Query { .. } | Credential::Signature(_) => request,
     })
 }
 

@@ -1,15 +1,21 @@
 //! Endpoints that users register: from the api to a signed request, over real processes and stores.
 
+use std::{
+    collections::{HashMap, HashSet},
+    ops::RangeInclusive,
+};
+
 use common::{
     delivery::State,
     endpoint,
     ledger::{DeliveryFilter, Ledger},
 };
+use futures_util::future::join_all;
 use serde_json::json;
 use standardwebhooks::Webhook;
 use tests::{Kind, Process, Receiver, Stores, until};
 
-use crate::{BOTH, configuration, unsubscribed};
+use crate::{BOTH, configuration, sources, unsubscribed};
 
 const PATH: &str = "/api/emails/webhook-endpoints/";
 
@@ -78,4 +84,52 @@ async fn an_endpoint_that_is_registered_is_told_signed_and_disabled_and_enabled_
         deliveries(&ledger, id, State::Dead, 1).await;
         assert_eq!(receiver.heard("/hook").len(), 3, "on {kind:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_whose_worker_is_killed_hears_of_everything_and_of_repeats_under_one_id() {
+    let killed = BOTH.into_iter().flat_map(|kind| {
+        [("deliver.sent", 6..=10), ("deliver.recorded", 5..=9)]
+            .map(|(point, heard)| killed_at(kind, point, heard))
+    });
+    join_all(killed).await;
+}
+
+/// The worker dies at the point after its first call. The endpoint has heard of that, which at `deliver.sent` nobody
+/// knows, and maybe of others that were under way.
+async fn killed_at(kind: Kind, point: &'static str, times: RangeInclusive<usize>) {
+    let (stores, receiver) = (Stores::fresh(kind).await, Receiver::start().await);
+    let rest = sources() + "[endpoints]\nallow_http = true\ntimeout = \"2s\"\n";
+    let (door, api, mut worker) = tokio::join!(
+        Process::start("ingress", &stores, &rest, None),
+        Process::start("api", &stores, &rest, None),
+        Process::start("worker", &stores, &rest, Some(point))
+    );
+    let wanted = json!({ "url": receiver.url("/mine"), "events": ["unsubscribed"] });
+    let (status, made) = api.ask("POST", PATH, &wanted).await;
+    assert_eq!(status, 201, "{made}");
+    for number in 0..5 {
+        let body = unsubscribed(&format!("user{number}@example.com"));
+        door.accepted("notifiedby", &body).await;
+    }
+    worker.died().await;
+    assert!(!receiver.heard("/mine").is_empty(), "{point} on {kind:?}");
+    worker.again().await;
+    let ledger = stores.ledger().await;
+    deliveries(&ledger, made["id"].as_str().unwrap(), State::Delivered, 5).await;
+
+    let heard = receiver.heard("/mine");
+    let mut ids: HashMap<String, HashSet<String>> = HashMap::new();
+    for one in &heard {
+        let recipient = one.json()["recipient"].to_string();
+        let id = one.header("webhook-id").to_owned();
+        ids.entry(recipient).or_default().insert(id);
+    }
+    let one_each = ids.values().all(|ids| ids.len() == 1);
+    assert!(ids.len() == 5 && one_each, "{point} on {kind:?}: {ids:?}");
+    let count = heard.len();
+    assert!(
+        times.contains(&count),
+        "{point} on {kind:?}: {count} requests"
+    );
 }

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 mod bad_input;
+mod brevo;
+mod by_hand;
 mod endpoints;
 mod faults;
 mod operations;
@@ -16,6 +18,11 @@ const BOTH: [Kind; 2] = [Kind::Embedded, Kind::Scaled];
 
 /// Sources of all four providers that anybody may call, and one target that hears of everything.
 fn configuration(receiver: &Receiver) -> String {
+    sources() + &http_target("hook", receiver, "")
+}
+
+/// Sources of all four providers that anybody may call.
+fn sources() -> String {
     let text =
         "[retry]\nschedule = [\"300ms\", \"300ms\", \"300ms\", \"1s\", \"1s\", \"1s\", \"5s\"]\n\
         [outbound]\nallow_networks = [\"127.0.0.0/8\"]\n"
@@ -29,7 +36,7 @@ fn configuration(receiver: &Receiver) -> String {
         .iter()
         .map(source)
         .collect();
-    text + &sources + &http_target("hook", receiver, "")
+    text + &sources
 }
 
 /// One `http` target that is told of everything at `/NAME`.

@@ -147,7 +147,7 @@ async fn the_demo_shows_every_provider_reaching_every_target() {
         "{said}\n{}",
         String::from_utf8_lossy(&ended.stderr)
     );
-    for provider in ["brevo", "notifiedby", "postmark", "sentinmail"] {
+    for provider in ["brevo", "notifiedby", "postmark", "sentinmail", "talkable"] {
         assert!(said.contains(provider), "{said}");
     }
     for target in ["users", "slack", "tickets", "webhook", "log"] {
@@ -157,6 +157,15 @@ async fn the_demo_shows_every_provider_reaching_every_target() {
             "{target}:\n{said}"
         );
     }
+    let answers: Vec<_> = said
+        .lines()
+        .filter_map(|line| Some(line.split_once("unsubscribed: ")?.1.starts_with("true")))
+        .collect();
+    assert_eq!(
+        answers,
+        [false, true],
+        "talkable is answered before and after:\n{said}"
+    );
     assert!(
         said.contains("4 duplicates known, no target told twice") && !said.contains('✗'),
         "{said}"
@@ -169,7 +178,8 @@ async fn samples_are_sent_with_the_sources_credentials_and_a_contact_is_checked(
         Stores::fresh(tests::Kind::Embedded).await,
         Receiver::start().await,
     );
-    let guarded = "[[sources]]\nname = \"guarded\"\nprovider = \"notifiedby\"\nauth = [{ kind = \"bearer\", token = \"a-token\" }, { kind = \"query\", name = \"t\", secret = \"b c&d\" }]\n";
+    let guarded = "[[sources]]\nname = \"guarded\"\nprovider = \"notifiedby\"\nauth = [{ kind = \"bearer\", token = \"a-token\" }, { kind = \"query\", name = \"t\", secret = \"b c&d\" }]\n\
+        [[sources]]\nname = \"shop\"\nprovider = \"talkable\"\nauth = { kind = \"signature\", key = \"k&y\", site = \"a site\" }\n";
     let optout = Process::start(
         "optout",
         &stores,
@@ -198,6 +208,17 @@ async fn samples_are_sent_with_the_sources_credentials_and_a_contact_is_checked(
         (!receiver.heard("/hook").is_empty()).then_some(())
     })
     .await;
+    let named = ["send", "talkable", "--sample", "check-unsubscribe-encoded"];
+    for (question, answer) in [(&named[..2], true), (&named, false)] {
+        let (code, said) = run(question).await;
+        let expected = format!("{{\"result\":{{\"unsubscribed\":{answer}}}}}");
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(&expected), "{question:?}: {said}");
+    }
+    assert_eq!(
+        run(&["send", "talkable", "--source", "guarded"]).await.0,
+        Some(1)
+    );
     let (code, said) = run(&["check", "User@Example.com"]).await;
     assert_eq!(
         (code, said.starts_with("unsubscribed")),

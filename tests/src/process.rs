@@ -184,6 +184,14 @@ impl Process {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
+    /// Asks the api what makes the process die before it answers.
+    pub async fn is_cut_off(&self, method: &str, path: &str, body: &Value) {
+        let method = method.parse().expect("a method");
+        let request = http().request(method, format!("{}{path}", self.api));
+        let request = request.bearer_auth(API_KEY).body(body.to_string());
+        request.send().await.expect_err("no answer");
+    }
+
     /// Asks the api to do something, and gives the status.
     pub async fn do_it(&self, path: &str) -> u16 {
         let request = http()

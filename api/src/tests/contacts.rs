@@ -104,6 +104,15 @@ async fn the_trail_is_listed_newest_first_and_verified() {
             (&json!(3), &json!(null))
         );
         assert_eq!(verified.body["head"], page.body["items"][0]["hash"]);
+        let head = format!("3:{}", text(&verified.body["head"]));
+        for (after, broken) in [(head.as_str(), &json!(null)), ("3:another", &json!(3))] {
+            let rest = list(&format!("/verify?after={after}")).await.body;
+            let found = (&rest["records"], &rest["complete"], &rest["broken"]["seq"]);
+            assert_eq!(found, (&json!(3), &json!(broken.is_null()), broken));
+        }
+        for none in ["3", "0:x", "x:y"] {
+            assert_eq!(list(&format!("/verify?after={none}")).await.status, 400);
+        }
         assert_eq!(door.get("/api/v1/audit").await.status, 403);
     })
     .await;

@@ -180,3 +180,63 @@ async fn without_the_ledger_every_answer_is_503_and_a_check_says_do_not_send() {
         assert_eq!(answer.body["unsubscribed"] == true, path.contains("check"));
     }
 }
+
+async fn sent(door: &Door, path: &str, body: &'static str) -> Answer {
+    let headers = [("x-api-key", "write-key-0123")];
+    door.send_body("POST", path, &headers, Body::from(body))
+        .await
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_told_by_the_path_of_its_field() {
+    on_each(async |door| {
+        let endpoints = "/api/emails/webhook-endpoints/";
+        let check = "/api/v1/check";
+        for (path, body, field, reason) in [
+            (
+                check,
+                r#"{"contacts":["a@b.example",7]}"#,
+                "contacts[1]",
+                "integer `7`, expected a string",
+            ),
+            (
+                check,
+                r#"{"contacts":7}"#,
+                "contacts",
+                "expected a sequence",
+            ),
+            (
+                endpoints,
+                r#"{"url":"https://a.example","events":["opened","*",null]}"#,
+                "events[2]",
+                "null, expected a string",
+            ),
+            (
+                endpoints,
+                r#"{"url":"https://a.example","events":["*"],"enabled":"no"}"#,
+                "enabled",
+                "expected a boolean",
+            ),
+        ] {
+            let answer = sent(door, path, body).await;
+            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+            assert_eq!(answer.body["field"], field, "{body}");
+            let detail = text(&answer.body["detail"]);
+            assert!(
+                detail.contains(field) && detail.contains(reason),
+                "{body}: {detail}"
+            );
+        }
+        for (body, status, detail) in [
+            (r#"{"scope":"news"}"#, 422, "missing field `contacts`"),
+            (r#"{"contacts":[]} x"#, 400, "trailing characters"),
+            (r#"{"contacts":["a@b.example""#, 400, "is no JSON"),
+        ] {
+            let answer = sent(door, check, body).await;
+            assert_eq!(answer.status.as_u16(), status, "{body}");
+            assert_eq!(answer.body["field"], Value::Null, "{body}");
+            assert!(text(&answer.body["detail"]).contains(detail), "{answer:?}");
+        }
+    })
+    .await;
+}

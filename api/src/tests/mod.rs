@@ -7,6 +7,7 @@ mod check;
 mod compliance;
 mod contacts;
 mod deliveries;
+mod endpoint_rules;
 mod endpoints;
 mod erasure;
 mod errors;

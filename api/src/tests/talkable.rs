@@ -2,7 +2,7 @@
 
 use common::{
     lifecycle::Lifecycle,
-    providers::talkable::{PATH, SAMPLE},
+    providers::talkable::{PATH, SAMPLES},
 };
 use serde_json::json;
 
@@ -77,7 +77,8 @@ async fn the_answer_is_the_ledgers_and_has_the_one_shape() {
 #[tokio::test]
 async fn the_example_of_the_page_is_answered_verbatim() {
     on_each(async |door| {
-        let filled = SAMPLE
+        let filled = SAMPLES[0]
+            .body()
             .replace("<key>", "old-key")
             .replace("<site>", "my-site");
         let (router, _) = door_with(door, "");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::settings::Section;
 
 /// How registered endpoints are called.
@@ -36,5 +38,11 @@ impl Endpoints {
         }
         section.finish();
         endpoints
+    }
+
+    /// Whether an endpoint at this URL is not sent to, though it is enabled: it was registered while `http://` was
+    /// allowed, and that is not so any more. Its deliveries wait until it is again, or the URL is another.
+    pub fn holds_back(&self, url: &Url) -> bool {
+        url.scheme() == "http" && !self.allow_http
     }
 }

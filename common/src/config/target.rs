@@ -1,6 +1,6 @@
 //! `[[targets]]`: what all kinds of target have in common. The rest of the table is read by the kind.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use toml::Value;
@@ -37,7 +37,8 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
     All,
-    Only(BTreeSet<Kind>),
+    /// Each once, in the order in which they were given.
+    Only(Vec<Kind>),
 }
 
 /// At most `calls` in `per`, written `"1/1s"` or `"100/1m"`.
@@ -50,10 +51,13 @@ pub struct Rate {
 impl Filter {
     /// The filter of these names; `*` among them stands for all. None of them lets nothing through.
     pub fn of(names: &[String]) -> Result<Self, Unknown> {
-        let kinds = names.iter().filter(|name| *name != "*");
-        let kinds = kinds
-            .map(|name| name.parse())
-            .collect::<Result<_, Unknown>>()?;
+        let mut kinds = vec![];
+        for name in names.iter().filter(|name| *name != "*") {
+            let kind = name.parse::<Kind>()?;
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
         let all = names.iter().any(|name| name == "*");
         Ok(if all { Self::All } else { Self::Only(kinds) })
     }

@@ -80,6 +80,8 @@ pub struct Verified {
     pub erased: i64,
     /// The hash of the last right record, worth keeping elsewhere.
     pub head: String,
+    /// Whether these are all: false, too, where one is wrong.
+    pub complete: bool,
     /// The first record that is wrong.
     pub broken: Option<Broken>,
 }
@@ -200,19 +202,40 @@ impl Ledger {
             .collect()
     }
 
-    /// Checks every record against the one before it, in pages, and names the first that is wrong.
+    /// Checks every record against the one before it, and names the first that is wrong.
     pub async fn verify_audit(&self) -> Result<Verified> {
+        self.verify_audit_after(None, i64::MAX).await
+    }
+
+    /// The same for at most so many records after a head that was found right before: its number and its hash.
+    pub async fn verify_audit_after(
+        &self,
+        head: Option<(i64, String)>,
+        most: i64,
+    ) -> Result<Verified> {
+        let (records, hash) = head.unwrap_or((0, GENESIS.to_owned()));
         let mut verified = Verified {
-            records: 0,
+            records,
             erased: 0,
-            head: GENESIS.to_owned(),
+            head: hash,
+            complete: false,
             broken: None,
         };
+        if records > 0 && self.audit_hash(records).await?.as_ref() != Some(&verified.head) {
+            let why = "it is missing, or is not the one that was given".to_owned();
+            verified.broken = Some(Broken { seq: records, why });
+            return Ok(verified);
+        }
+        let until = records.saturating_add(most);
         let text = format!("SELECT {COLUMNS} FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2");
         loop {
-            let page = self.query(&text).bind(verified.records).bind(PAGE);
+            let left = (until - verified.records).min(PAGE);
+            let page = self.query(&text).bind(verified.records).bind(left.max(1));
             let page = page.fetch_all(&self.pool).await?;
             if page.is_empty() {
+                verified.complete = true;
+            }
+            if page.is_empty() || left <= 0 {
                 return Ok(verified);
             }
             for row in &page {

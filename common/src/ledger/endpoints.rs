@@ -265,6 +265,7 @@ fn endpoint(row: &AnyRow) -> Result<Endpoint> {
         last_success_at: time("last_success_at")?,
         last_failure_at: time("last_failure_at")?,
         last_error: row.try_get("last_error")?,
+        held_back: None,
     })
 }
 

@@ -58,6 +58,13 @@ pub struct SuppressionFilter {
     pub to: Option<Timestamp>,
 }
 
+/// Which of many contacts are suppressed, by the key of `registers`, which begins with the contact.
+pub(super) const CHECK_ALL: &str = "
+    SELECT DISTINCT rows.value->>'asked', registers.channel
+    FROM {rows} JOIN registers
+        ON registers.contact = rows.value->>'contact' AND registers.channel = rows.value->>'channel'
+    WHERE suppressed = 1 AND ($2 IS NULL OR scope = $2 OR scope = 'global')";
+
 /// The columns that [`suppression`] reads.
 const COLUMNS: &str = "registers.id AS id, suppressed, registers.channel AS channel, registers.contact AS contact, scope, source, lane,
     occurred_at, event_id, kind, reason, origin";
@@ -67,15 +74,9 @@ impl Ledger {
     /// suppresses it anywhere: the strictest answer.
     pub async fn check(&self, contact: &Contact, scope: Option<&str>) -> Result<Vec<Suppression>> {
         self.can_find_erased()?;
-        let text = format!(
-            "SELECT {COLUMNS} FROM registers
-            WHERE contact IN ($1, $2) AND channel = $3 AND suppressed = 1
-                AND ($4 IS NULL OR scope = $4 OR scope = 'global')
-            ORDER BY scope, source, lane"
-        );
         let (address, pseudonym) = self.names(contact);
         let query = self
-            .query(&text)
+            .query(&check())
             .bind(address)
             .bind(pseudonym)
             .bind(contact.channel.to_string());
@@ -95,12 +96,7 @@ impl Ledger {
     /// Which of these contacts [`Ledger::check`] would find suppressed, in their order, by one query.
     pub async fn check_all(&self, contacts: &[Contact], scope: Option<&str>) -> Result<Vec<bool>> {
         self.can_find_erased()?;
-        let text = "
-            SELECT DISTINCT rows.value->>'asked', registers.channel
-            FROM {rows} JOIN registers
-                ON registers.contact = rows.value->>'contact' AND registers.channel = rows.value->>'channel'
-            WHERE suppressed = 1 AND ($2 IS NULL OR scope = $2 OR scope = 'global')";
-        let query = self.query(text).bind(rows(&self.wanted(contacts)));
+        let query = self.query(CHECK_ALL).bind(rows(&self.wanted(contacts)));
         let found = query
             .bind(scope.map(str::to_owned))
             .fetch_all(&self.pool)
@@ -309,6 +305,16 @@ pub(super) fn listing(filter: &SuppressionFilter, order: Order) -> String {
     format!(
         "SELECT {COLUMNS} FROM registers WHERE {contact} AND {} AND {page} LIMIT $13",
         conditions.join(" AND ")
+    )
+}
+
+/// What suppresses one contact, under either of its names.
+pub(super) fn check() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM registers
+        WHERE contact IN ($1, $2) AND channel = $3 AND suppressed = 1
+            AND ($4 IS NULL OR scope = $4 OR scope = 'global')
+        ORDER BY scope, source, lane"
     )
 }
 

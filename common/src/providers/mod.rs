@@ -64,6 +64,12 @@ pub trait Provider: Debug + Send + Sync {
         None
     }
 
+    /// A sample's body as it proves itself by the provider's own scheme. None where it does not, or where that cannot be
+    /// done here.
+    fn proven(&self, _body: &str, _keys: &Keys) -> Option<String> {
+        None
+    }
+
     /// A cheap look at the bytes: does this body only tell of deliveries, opens, clicks and other things that change
     /// nothing? In doubt, urgent.
     fn priority(&self, body: &[u8]) -> Priority;

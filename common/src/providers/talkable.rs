@@ -4,10 +4,11 @@
 //! payload, so one that begins with a brace is read literally, whatever `&`, `+` and `%` there are in it.
 
 use percent_encoding::percent_decode_str;
+use secrecy::ExposeSecret;
 use serde_json::{Deserializer, Value};
 use url::form_urlencoded;
 
-use super::{Malformed, Parsed, Provider, Sample};
+use super::{Keys, Malformed, Parsed, Provider, Sample, sample::samples};
 use crate::{contact::Contact, envelope::Envelope, event::rfc3339, queue::Priority};
 
 /// Where the question is asked.
@@ -16,8 +17,12 @@ pub const PATH: &str = "/api/v1/talkable/check_unsubscribe";
 /// The one kind of question.
 const TYPE: &str = "check_unsubscribe_web_hook";
 
-/// Talkable's own example of a question, its key and site to be filled in.
-pub const SAMPLE: &str = include_str!("../../samples/talkable/check-unsubscribe.form");
+/// Questions whose key and site are to be filled in, Talkable's own example first.
+pub const SAMPLES: &[Sample] =
+    samples!["talkable": "check-unsubscribe", "check-unsubscribe-encoded"];
+
+/// What stands in the samples for the key, and for the site.
+const BLANKS: [&str; 2] = ["<key>", "<site>"];
 
 #[derive(Debug)]
 pub(super) struct Talkable;
@@ -35,6 +40,15 @@ impl Provider for Talkable {
         Some(PATH)
     }
 
+    fn proven(&self, body: &str, keys: &Keys) -> Option<String> {
+        let given = [keys.secrets.first()?.expose_secret(), keys.site.as_deref()?];
+        let filled = BLANKS.into_iter().zip(given);
+        Some(filled.fold(body.to_owned(), |body, (blank, value)| {
+            let value: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
+            body.replacen(blank, &value, 1)
+        }))
+    }
+
     fn priority(&self, _body: &[u8]) -> Priority {
         Priority::Urgent
     }
@@ -46,7 +60,7 @@ impl Provider for Talkable {
     }
 
     fn samples(&self) -> &'static [Sample] {
-        &[]
+        SAMPLES
     }
 }
 
@@ -193,7 +207,7 @@ mod tests {
     // rows: TK-7, TK-8, TK-9, TK-10, TK-11, TK-31
     #[test]
     fn the_example_of_the_page_is_read_verbatim() {
-        let question = Question::read(SAMPLE.as_bytes()).unwrap();
+        let question = Question::read(SAMPLES[0].body().as_bytes()).unwrap();
         assert_eq!(
             (question.key.as_str(), question.site.as_str()),
             ("<key>", "<site>")
@@ -203,6 +217,29 @@ mod tests {
         assert_eq!(asked.campaign.as_deref(), Some("509365458"));
         assert_eq!(asked.email_type.as_deref(), Some("notifier_offers_email"));
         assert!(!asked.says_unsubscribed);
+    }
+
+    #[test]
+    fn each_sample_proves_itself_by_a_sources_key_and_site() {
+        let keys = Keys {
+            secrets: vec!["a&b=<site>".into(), "the key before".into()],
+            site: Some("shop 7".to_owned()),
+            ..Keys::default()
+        };
+        for sample in SAMPLES {
+            let body = Talkable.proven(sample.body(), &keys).unwrap();
+            let question = Question::read(body.as_bytes()).unwrap();
+            let who = (question.key.as_str(), question.site.as_str());
+            assert_eq!(who, ("a&b=<site>", "shop 7"), "{}", sample.name);
+            assert_eq!(
+                question.asked().unwrap(),
+                asked(sample.body()),
+                "{}",
+                sample.name
+            );
+        }
+        assert_eq!(addresses(SAMPLES[1].body()), ["john@example.com"]);
+        assert_eq!(Talkable.proven("", &Keys::default()), None);
     }
 
     // rows: TK-7, TK-15

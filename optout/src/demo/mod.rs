@@ -1,7 +1,9 @@
 //! `optout demo`: the main job at once. Everything in this process: the services on embedded stores in a fresh folder,
 //! and stand-ins for Slack, a ticketing system, a user database and a webhook. One sample of each provider goes in by
-//! the HTTP door; what became of it at each target is printed; then it keeps serving.
+//! the HTTP door; what became of it at each target is printed; then it keeps serving. A provider that asks rather than
+//! tells asks the api before and after.
 
+mod question;
 mod report;
 mod standins;
 
@@ -9,7 +11,7 @@ use std::{collections::BTreeMap, net::TcpListener, process::ExitCode, time::Dura
 
 use anyhow::Context;
 use common::{
-    config::{Loaded, Source},
+    config::{Config, Loaded, Source},
     providers::Sample,
     startup::{self, Process, Threads},
 };
@@ -87,27 +89,30 @@ async fn show(loaded: &Loaded, ports: &Ports) -> anyhow::Result<()> {
     let http = client::http()?;
     report::title(*ports);
     let mut stories = vec![];
-    for source in &config.sources {
-        let Some(sample) = source.provider.samples().first() else {
-            continue;
-        };
-        stories.push(accept(&http, &door, source, *sample).await?);
+    let before = question::ask(&http, config).await?;
+    for (source, sample) in told(config) {
+        stories.push(accept(&http, &door, source, sample).await?);
     }
     for story in &stories {
         let told = story.until_told(&ledger, PATIENCE).await?;
         report::story(story, &told, config);
     }
-    for source in &config.sources {
-        let Some(sample) = source.provider.samples().first() else {
-            continue;
-        };
-        accept(&http, &door, source, *sample).await?;
+    report::questions(&before, &question::ask(&http, config).await?);
+    for (source, sample) in told(config) {
+        accept(&http, &door, source, sample).await?;
     }
     let repeats = report::until_repeats_are_known(&ledger, stories.len(), PATIENCE).await?;
     report::repeats(repeats, &stories, &ledger).await
 }
 
-async fn startup_ledger(config: &common::config::Config) -> anyhow::Result<common::ledger::Ledger> {
+/// Each source that tells of events, with its provider's first sample.
+fn told(config: &Config) -> impl Iterator<Item = (&Source, Sample)> {
+    let tells = |source: &&Source| source.provider.asks_at().is_none();
+    let sources = config.sources.iter().filter(tells);
+    sources.filter_map(|source| Some((source, *source.provider.samples().first()?)))
+}
+
+async fn startup_ledger(config: &Config) -> anyhow::Result<common::ledger::Ledger> {
     use secrecy::ExposeSecret;
     Ok(common::ledger::Ledger::connect(config.ledger.url.expose_secret(), 2).await?)
 }

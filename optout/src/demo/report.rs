@@ -11,7 +11,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use super::{API_KEY, Ports};
+use super::{API_KEY, Ports, question::Answer};
 
 /// One sample that was accepted.
 pub(super) struct Story {
@@ -130,6 +130,24 @@ pub(super) fn story(story: &Story, told: &[Told], config: &Config) {
     }
     if told.is_empty() {
         println!("  {:<11} {} had no event", story.provider, story.sample);
+    }
+}
+
+/// What was answered to the same questions before the samples and after.
+pub(super) fn questions(before: &[Answer], after: &[Answer]) {
+    for (before, after) in before.iter().zip(after) {
+        println!(
+            "  {:<11} asks before each mail · {}",
+            before.provider, before.contact
+        );
+        for (when, answer) in [("before the samples", before), ("after them", after)] {
+            println!(
+                "      {when:<20} {:<34} {:>9} to answer",
+                format!("unsubscribed: {}", answer.unsubscribed),
+                millis(answer.took)
+            );
+        }
+        println!();
     }
 }
 

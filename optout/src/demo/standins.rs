@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use uuid::Uuid;
 
-use super::{API_KEY, Ports};
+use super::{API_KEY, Ports, told};
 
 /// The secret by which the demo signs what it sends to the webhook.
 const SECRET: &str = "whsec_ZGVtby1zZWNyZXQtb2Ytb3B0b3V0LTEyMzQ1Njc4";
@@ -105,17 +105,20 @@ fn targets(folder: &Path, ports: Ports) -> String {
 fn sources() -> String {
     let source = |provider: &&dyn Provider| {
         let name = provider.name();
+        let auth = match provider.asks_at() {
+            Some(_) => r#"kind = "signature", key = "demo-password", site = "demo""#,
+            None => r#"kind = "basic", username = "optout", password = "demo-password""#,
+        };
         format!(
             r#"
             [[sources]]
             name = "{name}-demo"
             provider = "{name}"
-            auth = {{ kind = "basic", username = "optout", password = "demo-password" }}
+            auth = {{ {auth} }}
             "#
         )
     };
-    let tells = |provider: &&&dyn Provider| provider.asks_at().is_none();
-    providers::ALL.iter().filter(tells).map(source).collect()
+    providers::ALL.iter().map(source).collect()
 }
 
 /// Starts the stand-ins and fills the user database.
@@ -141,10 +144,7 @@ async fn users(folder: &Path, config: &Config) -> anyhow::Result<()> {
     sqlx::raw_sql("CREATE TABLE users (email TEXT PRIMARY KEY, email_opt_in INTEGER NOT NULL DEFAULT 1, opted_out_at TEXT)")
         .execute(&mut users)
         .await?;
-    for source in &config.sources {
-        let Some(sample) = source.provider.samples().first() else {
-            continue;
-        };
+    for (source, sample) in told(config) {
         let envelope = sample.envelope(Uuid::nil(), &source.name, &[]);
         for draft in source.provider.parse(&envelope)?.into_iter().flatten() {
             if let Some(contact) = draft.contact {

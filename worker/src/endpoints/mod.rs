@@ -22,7 +22,7 @@ use common::{
     ledger::{self, Ledger},
     outbound::Outbound,
 };
-use tracing::error;
+use tracing::{error, warn};
 use url::Url;
 use uuid::Uuid;
 
@@ -128,7 +128,8 @@ impl Endpoints {
         known
     }
 
-    /// The outlet of an enabled endpoint: the one before, if nothing has changed; with its breaker, if the URL has not.
+    /// The outlet of an enabled endpoint: the one before, if nothing has changed; with its breaker, if the URL has not. None
+    /// for one that is held back, whose deliveries wait as a disabled one's do.
     fn outlet(&self, row: &Sendable, before: Option<&Registered>) -> Option<Arc<Outlet>> {
         if let Some(before) = before
             && before.row == *row
@@ -139,6 +140,10 @@ impl Endpoints {
             error!(endpoint.id = %row.id, "an endpoint's URL cannot be read; its deliveries wait");
             return None;
         };
+        if self.settings.holds_back(&url) {
+            warn!(endpoint.id = %row.id, "an endpoint is http://, which endpoints.allow_http does not allow; its deliveries wait");
+            return None;
+        }
         let breaker = before
             .filter(|before| before.row.url == row.url)
             .and_then(|before| before.outlet.as_ref())
@@ -190,7 +195,10 @@ mod tests {
     use crate::breaker::Level;
 
     fn endpoints() -> Endpoints {
-        let text = "[endpoints]\nbreaker_after = 1";
+        with("[endpoints]\nbreaker_after = 1")
+    }
+
+    fn with(text: &str) -> Endpoints {
         let config = Loaded::from_text(text, [].into()).unwrap().config;
         let outbound = Outbound::new(vec![], Duration::from_secs(1)).unwrap();
         Endpoints::new(config.endpoints, &outbound)
@@ -236,5 +244,18 @@ mod tests {
         let clicked = [(target(2), State::Pending), (target(3), State::Parked)];
         assert_eq!(known.told_of(Kind::Clicked), clicked);
         assert_eq!(known.told_of(Kind::Bounced), []);
+    }
+    #[test]
+    fn an_endpoint_without_encryption_waits_while_that_is_not_allowed() {
+        let mut plain = row(1, Kind::Opened);
+        plain.url = "http://example.com/".to_owned();
+        let target = endpoint::target(plain.id);
+        for (allowed, state) in [(false, State::Parked), (true, State::Pending)] {
+            let endpoints = with(&format!("[endpoints]\nallow_http = {allowed}"));
+            let known = endpoints.read(1, vec![plain.clone()], &Known::default());
+            assert_eq!(known.told_of(Kind::Opened), [(target.clone(), state)]);
+            let standing = known.standing(plain.id);
+            assert_eq!(matches!(standing, Standing::Enabled(_)), allowed);
+        }
     }
 }

@@ -93,3 +93,41 @@ async fn erasing_what_is_personal_leaves_the_chain_whole() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_long_trail_is_verified_in_parts_that_each_know_where_the_last_ended() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let acts: Vec<_> = (0..7).map(act).collect();
+        ledger.audit(&acts).await.unwrap();
+        let whole = ledger.verify_audit().await.unwrap();
+        assert!(whole.complete);
+        let (mut head, mut ends) = (None, vec![]);
+        loop {
+            let part = ledger.verify_audit_after(head, 3).await.unwrap();
+            assert_eq!(part.broken, None);
+            ends.push((part.records, part.complete));
+            head = Some((part.records, part.head));
+            if part.complete {
+                break;
+            }
+        }
+        assert_eq!(ends, [(3, false), (6, false), (7, true)]);
+        assert_eq!(head, Some((7, whole.head.clone())));
+
+        for wrong in [(7, "another".to_owned()), (9, whole.head)] {
+            let seq = wrong.0;
+            let part = ledger.verify_audit_after(Some(wrong), 3).await.unwrap();
+            assert_eq!(part.broken.map(|broken| broken.seq), Some(seq));
+            assert!(!part.complete);
+        }
+        ledger
+            .query("UPDATE audit SET actor = 'nobody' WHERE seq = 5")
+            .execute(&ledger.pool)
+            .await
+            .unwrap();
+        let hash = ledger.audit_hash(3).await.unwrap().unwrap();
+        let part = ledger.verify_audit_after(Some((3, hash)), 3).await.unwrap();
+        assert_eq!((part.records, part.complete), (4, false));
+        assert_eq!(part.broken.map(|broken| broken.seq), Some(5));
+    }
+}

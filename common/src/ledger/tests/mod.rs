@@ -7,6 +7,7 @@ mod endpoints;
 mod erasure;
 mod leases;
 mod listing;
+mod plans;
 mod quarantine;
 mod recording;
 mod redrive;

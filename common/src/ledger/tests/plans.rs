@@ -1,0 +1,101 @@
+//! How the databases go about what a sender waits for: by an index, however many contacts there are.
+
+use serde_json::{Value, json};
+use sqlx::{
+    Any, Row,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
+
+use super::*;
+use crate::ledger::suppressions::{CHECK_ALL, check};
+
+/// Enough that reading them all is the worse choice.
+const CONTACTS: usize = 50_000;
+
+fn contact(number: usize) -> Value {
+    json!({ "contact": format!("user{number}@example.com"), "channel": "email", "id": Uuid::now_v7() })
+}
+
+/// A register of each of the contacts, every other one suppressed.
+async fn fill(ledger: &Ledger) {
+    let text = "
+        INSERT INTO registers (id, channel, contact, scope, source, lane, suppressed, occurred_at, event_id, kind, origin, updated_at)
+        SELECT rows.value->>'id', 'email', rows.value->>'contact', 'global', 'shop', 'consent',
+            CAST(rows.value->>'suppressed' AS BIGINT), 0, rows.value->>'id', 'unsubscribed', 'recipient', 0
+        FROM {rows} WHERE TRUE";
+    let registers: Vec<_> = (0..CONTACTS)
+        .map(|number| {
+            let mut register = contact(number);
+            register["suppressed"] = json!((number % 2).to_string());
+            register
+        })
+        .collect();
+    let insert = ledger.query(text).bind(rows(&registers));
+    insert.execute(&ledger.pool).await.unwrap();
+}
+
+/// The steps by which a question will be answered, one a line.
+async fn plan(
+    ledger: &Ledger,
+    text: &str,
+    bind: impl Fn(Query<'static, Any, AnyArguments>) -> Query<'static, Any, AnyArguments>,
+) -> String {
+    let explain = match ledger.dialect {
+        Dialect::Postgres => "EXPLAIN",
+        Dialect::Sqlite => "EXPLAIN QUERY PLAN",
+    };
+    let query = bind(ledger.query(&format!("{explain} {text}")));
+    let steps = query.fetch_all(&ledger.pool).await.unwrap();
+    let last = |row: &AnyRow| row.try_get::<String, _>(row.len() - 1).unwrap();
+    steps.iter().map(last).collect::<Vec<_>>().join("\n")
+}
+
+fn is_by_index(plan: &str) {
+    let plan = plan.to_lowercase();
+    let by_index = plan.contains("registers_pkey") || plan.contains("sqlite_autoindex_registers");
+    assert!(by_index, "{plan}");
+    for whole in ["seq scan on registers", "scan registers"] {
+        assert!(!plan.contains(whole), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_reads_the_registers_of_its_contacts_and_no_others() {
+    for Fresh { ledger, .. } in &fresh().await {
+        fill(ledger).await;
+        let check = check();
+        let asked = rows(&(0..10_000).map(contact).collect::<Vec<_>>());
+        // PostgreSQL counts its rows by itself, SQLite when it is told to.
+        let counts: &[bool] = match ledger.dialect {
+            Dialect::Postgres => &[true],
+            Dialect::Sqlite => &[false, true],
+        };
+        for counted in counts {
+            if *counted {
+                sqlx::raw_sql("ANALYZE")
+                    .execute(&ledger.pool)
+                    .await
+                    .unwrap();
+            }
+            for scope in [None, Some("news".to_owned())] {
+                let bulk = plan(ledger, CHECK_ALL, |query| {
+                    query.bind(asked.clone()).bind(scope.clone())
+                });
+                is_by_index(&bulk.await);
+                let single = plan(ledger, &check, |query| {
+                    let query = query.bind("user7@example.com".to_owned());
+                    let query = query.bind(Some("erased:00ff".to_owned()));
+                    query.bind("email".to_owned()).bind(scope.clone())
+                });
+                is_by_index(&single.await);
+            }
+        }
+        let contacts: Vec<_> = (0..1_000)
+            .map(|number| Contact::email(&format!("user{number}@example.com")).unwrap())
+            .collect();
+        let answers = ledger.check_all(&contacts, None).await.unwrap();
+        let suppressed = answers.iter().filter(|answer| **answer).count();
+        assert_eq!((suppressed, answers[1]), (500, true));
+    }
+}
