@@ -14,6 +14,7 @@ mod deliveries;
 mod endpoints;
 mod events;
 mod failing;
+mod keys;
 mod leases;
 mod page;
 mod quarantine;
@@ -46,6 +47,7 @@ pub use failing::{Failing, Fared};
 pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
+pub(crate) use record::hex;
 pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
 pub use submissions::{Consent, Submission};
@@ -55,6 +57,7 @@ pub use suppressions::{Standing, Suppression, SuppressionFilter};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_ledger.sql"),
     include_str!("../../migrations/0002_api.sql"),
+    include_str!("../../migrations/0003_keys.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.

@@ -4,6 +4,7 @@ mod aside;
 mod audit;
 mod compliance;
 mod endpoints;
+mod keys;
 mod leases;
 mod listing;
 mod quarantine;
