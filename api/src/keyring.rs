@@ -56,7 +56,8 @@ pub(crate) struct Keyring {
     rate: Option<Rate>,
     paces: Mutex<HashMap<Uuid, Pace>>,
     known: Mutex<Known>,
-    strangers: Option<DefaultDirectRateLimiter>,
+    /// Holds the look-ups of keys that were never seen to [`STRANGERS`].
+    pub(crate) strangers: Option<DefaultDirectRateLimiter>,
 }
 
 /// How a key of the ledger has asked of late.
@@ -219,4 +220,42 @@ fn wait(limiter: &DefaultDirectRateLimiter) -> Option<Duration> {
 
 fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use common::{clock, config::Loaded, key::State};
+
+    use super::*;
+
+    #[test]
+    fn who_has_not_asked_for_long_is_forgotten_and_has_lost_nothing() {
+        let config = Loaded::from_text("", BTreeMap::new()).unwrap().config;
+        let keyring = Keyring::new(&config.api);
+        let key = |name: &str| key::Key {
+            id: Uuid::now_v7(),
+            name: name.to_owned(),
+            role: Role::Read,
+            hint: String::new(),
+            rate: None,
+            state: State::Active,
+            created_at: clock::now(),
+            created_by: String::new(),
+            expires_at: None,
+            revoked_at: None,
+        };
+        let keep = |key: &key::Key, rate: &str| {
+            let kept = keyring.keep_stored_pace(key, rate.parse().unwrap());
+            kept.is_ok()
+        };
+        let (steady, brief, last) = (key("steady"), key("brief"), key("last"));
+        assert!(keep(&steady, "1/1h") && keep(&brief, "1/1ns") && keep(&last, "1/1h"));
+        let paces = held(&keyring.paces);
+        assert!(paces.contains_key(&steady.id) && paces.contains_key(&last.id));
+        assert_eq!(paces.len(), 2);
+        drop(paces);
+        assert!(!keep(&steady, "1/1h"), "it is still held to its rate");
+    }
 }

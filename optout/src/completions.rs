@@ -14,7 +14,7 @@ pub(crate) struct Options {
     shell: Shell,
 }
 
-/// Prints the script; whoever reads no further, such as `head`, fails nothing but this.
+/// Prints the script. Not by `println!`, which panics where the reader is gone, such as `head`.
 pub(crate) fn print(mut command: Command, options: Options) -> ExitCode {
     let mut script = vec![];
     generate(options.shell, &mut command, "optout", &mut script);

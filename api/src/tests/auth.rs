@@ -138,7 +138,7 @@ async fn a_missing_or_unknown_key_is_401_and_says_how_to_send_one() {
 #[tokio::test]
 async fn without_configured_keys_nobody_gets_in_but_by_a_stored_one() {
     on_each(async |door| {
-        let router = door.configured("");
+        let router = router(Arc::new(door.configured("")));
         for key in ["", "admin-key-0123"] {
             let headers = [("x-api-key", key)];
             let answer = ask(&router, "GET", "/api/v1/events", &headers, Body::empty()).await;
@@ -218,9 +218,10 @@ async fn a_stored_key_is_not_called_wrong_while_the_ledger_is_away() {
 #[tokio::test]
 async fn a_check_that_is_not_let_in_does_not_read_as_subscribed() {
     on_each(async |door| {
-        let router = door.configured(
+        let app = door.configured(
             "[api]\nkeys = [{ name = 'slow', key = 'slow-key-0123', role = 'check', rate = '1/1h' }]",
         );
+        let router = router(Arc::new(app));
         let path = "/api/v1/check?email=jane@example.com";
         for (method, key, status) in [
             ("GET", "slow-key-0123", 200),

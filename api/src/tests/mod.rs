@@ -162,13 +162,12 @@ impl Door {
         }
     }
 
-    /// The router of an api of its own over the same stores, with this in its configuration.
-    fn configured(&self, text: &str) -> Router {
+    /// An api of its own over the same stores, with this in its configuration.
+    fn configured(&self, text: &str) -> App {
         let loaded = Loaded::from_text(text, BTreeMap::new()).unwrap();
         assert_eq!(loaded.mistakes(), []);
         let queue = Arc::<Recorder>::clone(&self.queue);
-        let app = App::new(&loaded.config, self.ledger.clone(), queue, Trail::new().0);
-        router(Arc::new(app.unwrap()))
+        App::new(&loaded.config, self.ledger.clone(), queue, Trail::new().0).unwrap()
     }
 
     /// Asks with the key of a role that may do it.
