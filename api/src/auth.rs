@@ -1,7 +1,7 @@
 //! Who asks, and whether they may: `X-API-Key: KEY` or `Authorization: Bearer KEY`.
 //!
-//! Where both are given the first one counts, so that a proxy may use the other for itself. A given key is compared
-//! with every configured one in constant time.
+//! Where both are given the first one counts, so that a proxy may use the other for itself. Which key it is, and how often
+//! it may ask, is [the keyring](crate::keyring)'s affair.
 
 use std::sync::Arc;
 
@@ -11,16 +11,18 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use common::{
-    config::{ApiKey, Role},
-    signature,
-};
+use common::config::Role;
+use uuid::Uuid;
 
 use crate::{App, Error};
 
 /// The name of the key that a request came with; what logs and histories tell instead of the key.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller(pub(crate) String);
+
+/// The id of the key that a request came with, where the ledger keeps it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredKey(pub(crate) Uuid);
 
 /// Lets a request pass whose key has at least the role `needed`.
 pub(crate) async fn pass(
@@ -29,15 +31,18 @@ pub(crate) async fn pass(
     next: Next,
 ) -> Result<Response, Error> {
     let given = credential(request.headers()).ok_or(Error::NoKey)?;
-    let key = find(&app.keys, given).ok_or(Error::UnknownKey)?;
-    if key.role < needed {
+    let admitted = app.keys.admit(&app.ledger, given).await?;
+    if admitted.role < needed {
         return Err(Error::Forbidden {
             needed,
-            has: key.role,
+            has: admitted.role,
         });
     }
-    let caller = Caller(key.name.clone());
-    request.extensions_mut().insert(caller);
+    let extensions = request.extensions_mut();
+    extensions.insert(Caller(admitted.name));
+    if let Some(id) = admitted.id {
+        extensions.insert(StoredKey(id));
+    }
     Ok(next.run(request).await)
 }
 
@@ -53,17 +58,6 @@ fn credential(headers: &HeaderMap) -> Option<&[u8]> {
     scheme
         .eq_ignore_ascii_case("bearer")
         .then(|| key.trim().as_bytes())
-}
-
-/// Looks at every key, also after the right one, so that the time does not tell which it was.
-fn find<'a>(keys: &'a [ApiKey], given: &[u8]) -> Option<&'a ApiKey> {
-    keys.iter().fold(None, |found, key| {
-        if signature::any_equal(given, &key.keys) {
-            found.or(Some(key))
-        } else {
-            found
-        }
-    })
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {

@@ -28,8 +28,13 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     #[error("a key is needed: send it as X-API-Key: KEY or as Authorization: Bearer KEY")]
     NoKey,
-    #[error("the key is not one of the configured keys")]
+    /// Whatever is wrong with a key: that it never was, was revoked or has expired is told to nobody.
+    #[error("the key is none that opens anything here")]
     UnknownKey,
+    #[error("the key {name} has asked as often as it may: ask again in {} s", wait.as_secs())]
+    TooOften { name: String, wait: Duration },
+    #[error("too many unknown keys were given: if this one is right, ask again in {} s", wait.as_secs())]
+    TooManyStrangers { wait: Duration },
     #[error("this needs a key with the role {needed}; this one has the role {has}")]
     Forbidden { needed: Role, has: Role },
     #[error("the parameter {name} {why}")]
@@ -92,6 +97,9 @@ impl Error {
         match self {
             Self::NoKey | Self::UnknownKey => told(StatusCode::UNAUTHORIZED),
             Self::Forbidden { .. } => told(StatusCode::FORBIDDEN),
+            Self::TooOften { wait, .. } | Self::TooManyStrangers { wait } => {
+                told(StatusCode::TOO_MANY_REQUESTS).retry_after(*wait)
+            }
             Self::Parameter { .. } | Self::NotJson(_) => told(StatusCode::BAD_REQUEST),
             Self::Contact { .. } | Self::Body(_) => told(StatusCode::UNPROCESSABLE_ENTITY),
             Self::Field { name, .. } => {
@@ -134,6 +142,8 @@ impl Error {
             | Self::NoKey
             | Self::UnknownKey
             | Self::Forbidden { .. }
+            | Self::TooOften { .. }
+            | Self::TooManyStrangers { .. }
             | Self::Parameter { .. }
             | Self::Contact { .. }
             | Self::NotJson(_)
@@ -149,9 +159,12 @@ impl Error {
 }
 
 impl IntoResponse for Error {
+    /// The problem goes along beside its text, for those who have more to say of it.
     fn into_response(self) -> Response {
         self.log();
-        let mut response = self.problem().into_response();
+        let problem = self.problem();
+        let mut response = problem.clone().into_response();
+        response.extensions_mut().insert(problem);
         if response.status() == StatusCode::UNAUTHORIZED {
             response
                 .headers_mut()

@@ -11,6 +11,7 @@ mod changes;
 mod check;
 mod compliance;
 mod contacts;
+mod cors;
 mod deliveries;
 mod endpoints;
 mod erasure;
@@ -19,6 +20,8 @@ mod events;
 mod evidence;
 mod export;
 mod import;
+mod keyring;
+mod keys;
 mod quarantine;
 mod query;
 mod replays;
@@ -46,7 +49,7 @@ use axum::{
 };
 use bytes::Bytes;
 use common::{
-    config::{ApiKey, Config, Role},
+    config::{Config, Origin, Role},
     endpoint,
     http::{self, Limits},
     ledger::{self, Ledger},
@@ -62,13 +65,15 @@ use tracing::warn;
 
 pub use error::Error;
 
-use crate::{endpoints::Rules, talkable::Desk, trail::Trail};
+use crate::{endpoints::Rules, keyring::Keyring, talkable::Desk, trail::Trail};
 
 /// What the api needs to answer.
 pub struct App {
     pub ledger: Ledger,
     pub queue: Arc<dyn Queue>,
-    pub keys: Vec<ApiKey>,
+    keys: Keyring,
+    /// The websites whose pages may ask.
+    cors_origins: Vec<Origin>,
     /// The names of the configured sources.
     pub sources: BTreeSet<String>,
     /// The configured targets by name: whether each is enabled.
@@ -93,7 +98,8 @@ impl App {
             endpoints: Rules::new(config)?,
             ledger,
             queue,
-            keys: config.api.keys.clone(),
+            keys: Keyring::new(&config.api),
+            cors_origins: config.api.cors_origins.clone(),
             sources: config
                 .sources
                 .iter()
@@ -148,13 +154,21 @@ pub fn queues(config: &Config) -> Vec<QueueName> {
 
 /// The paths, each with the role that it wants.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let router = Router::new()
         .merge(asked_and_agreed(&app))
         .merge(suppressed(&app))
         .merge(happened(&app))
         .merge(registered(&app))
+        .merge(opened(&app))
         .fallback(async || Error::NoSuchPath)
         .method_not_allowed_fallback(async || Error::NoSuchMethod)
+        .layer(from_fn(check::in_doubt));
+    let router = match cors::layer(&app.cors_origins) {
+        // A preflight comes without a key, so it is answered before one is asked for.
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router
         .layer(from_fn(count))
         .layer(map_response(harden))
         .with_state(app)
@@ -170,7 +184,7 @@ fn asked_and_agreed(app: &Arc<App>) -> Router<Arc<App>> {
     let may = |needed, methods| may(app, needed, methods);
     Router::new()
         .route(
-            "/api/v1/check",
+            check::PATH,
             may(Role::Check, get(check::check).post(check::check_all)),
         )
         // Who asks is said in the question itself.
@@ -278,6 +292,14 @@ fn registered(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/api/emails/webhook-endpoints/{id}/test/", test())
 }
 
+/// Who may ask for all of this.
+fn opened(app: &Arc<App>) -> Router<Arc<App>> {
+    let may = |methods| may(app, Role::Admin, methods);
+    Router::new()
+        .route("/api/v1/keys", may(get(keys::list).post(keys::create)))
+        .route("/api/v1/keys/{id}", may(delete(keys::revoke)))
+}
+
 /// Serves the api on `listener`: starts the accept loop, and returns.
 pub fn run(
     listener: TcpListener,
@@ -287,7 +309,9 @@ pub fn run(
     lifecycle: &Lifecycle,
 ) -> Result<(), NoClient> {
     if config.api.keys.is_empty() {
-        warn!("no api.keys are configured: every request is answered 401");
+        warn!(
+            "no api.keys are configured: only keys that were made by `optout keys create` open the api"
+        );
     }
     let (trail, acts) = Trail::new();
     lifecycle.spawn(

@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod event;
 pub mod fault;
 pub mod http;
+pub mod key;
 pub mod ledger;
 pub mod lifecycle;
 mod names;

@@ -3,11 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use common::{
-    config::Loaded,
-    ledger::{Ledger, Verified},
-};
-use secrecy::ExposeSecret;
+use common::{config::Loaded, ledger::Verified, startup};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -28,8 +24,7 @@ pub(crate) struct Verify {
 pub(crate) async fn run(loaded: Loaded, command: Command) -> anyhow::Result<ExitCode> {
     let Command::Verify(options) = command;
     let expected = options.expect.as_deref().map(parse).transpose()?;
-    let settings = &loaded.config.ledger;
-    let ledger = Ledger::connect(settings.url.expose_secret(), settings.max_connections)
+    let ledger = startup::ledger_at_once(&loaded.config)
         .await
         .context("cannot open the ledger")?;
     let verified = ledger.verify_audit().await?;

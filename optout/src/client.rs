@@ -99,7 +99,7 @@ impl Api {
         let key = match &reach.key_file {
             Some(path) => read_key(path)?,
             None => configured().with_context(|| {
-                format!("none of api.keys has the role {needed}: configure one, or give --key-file")
+                format!("none of api.keys has the role {needed}: configure one, or give --key-file with one that `optout keys create` made")
             })?,
         };
         Ok(Self {

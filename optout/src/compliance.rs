@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     client::{self, Api},
-    replay::moment,
+    time::moment,
 };
 
 #[derive(Debug, clap::Args)]

@@ -3,19 +3,22 @@
 mod audit;
 mod check;
 mod client;
+mod completions;
 mod compliance;
 mod config;
 mod demo;
 mod healthcheck;
+mod keys;
 mod migrate;
 mod replay;
 mod send;
 mod serve;
 mod suppressions;
+mod time;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Receives opt-out webhooks and makes every opt-out hold everywhere.
 #[derive(Debug, Parser)]
@@ -51,10 +54,15 @@ enum Command {
     /// Whether the audit trail is as it was written
     #[command(subcommand)]
     Audit(audit::Command),
+    /// The api's keys, beside those of the configuration
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Apply what migrations the ledger is missing
     Migrate,
     /// Ask a running process whether it is ready; for container health checks
     Healthcheck(healthcheck::Options),
+    /// Print what a shell needs to complete these commands
+    Completions(completions::Options),
 }
 
 fn main() -> ExitCode {
@@ -74,9 +82,11 @@ fn main() -> ExitCode {
             client::run(path, |loaded| suppressions::run(loaded, command))
         }
         Command::Audit(command) => client::run(path, |loaded| audit::run(loaded, command)),
+        Command::Keys(command) => client::run(path, |loaded| keys::run(loaded, command)),
         Command::Migrate => client::run(path, migrate::migrate),
         Command::Healthcheck(options) => {
             client::run(path, |loaded| healthcheck::ask(loaded, options))
         }
+        Command::Completions(options) => completions::print(Arguments::command(), options),
     }
 }

@@ -3,13 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use common::{config::Loaded, ledger::Ledger};
-use secrecy::ExposeSecret;
+use common::{config::Loaded, startup};
 
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub(crate) async fn migrate(loaded: Loaded) -> anyhow::Result<ExitCode> {
-    let settings = &loaded.config.ledger;
-    let ledger = Ledger::connect(settings.url.expose_secret(), settings.max_connections)
+    let ledger = startup::ledger_at_once(&loaded.config)
         .await
         .context("cannot migrate the ledger")?;
     ledger.ping().await?;

@@ -11,14 +11,16 @@ use anyhow::{Context, bail};
 use common::{
     clock,
     config::{Loaded, Role},
-    event::rfc3339,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{self, Api};
+use crate::{
+    client::{self, Api},
+    time::moment,
+};
 
 /// How often the job is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -175,51 +177,4 @@ fn tell(replay: &Value, json: bool, text: &str) {
 fn ask(matched: u64) -> anyhow::Result<()> {
     eprint!("{matched} deliveries match. Send them again? [y/N] ");
     Ok(stderr().flush()?)
-}
-
-/// A time, or how long ago that is.
-pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
-    if let Some(time) = rfc3339(text) {
-        return Ok(time);
-    }
-    let wanted = "a time in RFC 3339 is needed, such as 2026-04-02T14:30:00Z, or how long ago, such as 2h or 3d";
-    // A day is not always 24 hours elsewhere; in UTC it is.
-    let ago = match text.trim().strip_suffix('d') {
-        Some(days) => days
-            .parse()
-            .ok()
-            .and_then(|days: i64| SignedDuration::try_from_hours(days.checked_mul(24)?)),
-        None => text.parse().ok(),
-    };
-    ago.filter(SignedDuration::is_positive)
-        .and_then(|ago| clock::now().checked_sub(ago).ok())
-        .ok_or_else(|| wanted.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_is_a_time_or_how_long_ago_it_is() {
-        let exact: Timestamp = "2026-04-02T14:30:00Z".parse().unwrap();
-        assert_eq!(moment("2026-04-02T16:30:00+02:00"), Ok(exact));
-        for (text, hours) in [("2h", 2), ("3d", 72), ("120m", 2)] {
-            let expected = clock::now() - SignedDuration::from_hours(hours);
-            let off = moment(text).unwrap().duration_since(expected);
-            assert!(off.abs() < SignedDuration::from_secs(5), "{text}");
-        }
-        for text in [
-            "",
-            "yesterday",
-            "-2h",
-            "0s",
-            "d",
-            "2",
-            "9999999999999999d",
-            "2026-04-02",
-        ] {
-            assert!(moment(text).is_err(), "{text}");
-        }
-    }
 }

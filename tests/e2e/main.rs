@@ -6,6 +6,7 @@ mod brevo;
 mod by_hand;
 mod endpoints;
 mod faults;
+mod keys;
 mod operations;
 mod pipeline;
 mod replay;

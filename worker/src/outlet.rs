@@ -1,13 +1,13 @@
 //! An outlet: a configured target with what the deliver stage needs to treat it fairly.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use common::{
     config::{self, Config, Filter},
     endpoint,
     outbound::{NoClient, Outbound},
 };
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::DefaultDirectRateLimiter;
 
 use crate::{
     breaker::Breaker,
@@ -84,16 +84,12 @@ fn build(target: &config::Target, outbound: &Outbound) -> Option<Outlet> {
     let built = (kind.build)(&mut settings, &setup);
     settings.finish();
     let built = built?;
-    let quota = rate.and_then(|rate| {
-        let calls = NonZeroU32::new(rate.calls)?;
-        Some(Quota::with_period(rate.pause())?.allow_burst(calls))
-    });
     Some(Outlet {
         name: target.name.clone(),
         events: target.events.clone(),
         enabled: target.enabled,
         slots: target.slots.min(built.slots()),
-        rate: quota.map(RateLimiter::direct),
+        rate: rate.and_then(config::Rate::limiter),
         timeout: target.timeout,
         breaker: Arc::new(Breaker::new(target.breaker_after)),
         target: built,

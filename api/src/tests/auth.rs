@@ -1,5 +1,9 @@
 //! Keys and roles.
 
+use common::key::Wanted;
+use secrecy::ExposeSecret;
+use serde_json::json;
+
 use super::*;
 
 /// Every path, its method, and the least role that it wants.
@@ -32,6 +36,12 @@ const PATHS: &[(&str, &str, Role)] = &[
         "POST",
         "/api/v1/quarantine/01890a5d-ac96-774b-bcce-b302099a8057/retry",
         Role::Write,
+    ),
+    ("GET", "/api/v1/keys", Role::Admin),
+    (
+        "DELETE",
+        "/api/v1/keys/01890a5d-ac96-774b-bcce-b302099a8057",
+        Role::Admin,
     ),
 ];
 
@@ -126,21 +136,108 @@ async fn a_missing_or_unknown_key_is_401_and_says_how_to_send_one() {
 }
 
 #[tokio::test]
-async fn without_configured_keys_nobody_gets_in() {
+async fn without_configured_keys_nobody_gets_in_but_by_a_stored_one() {
     on_each(async |door| {
-        let queue = Arc::<Recorder>::clone(&door.queue);
-        let config = Loaded::from_text("", BTreeMap::new()).unwrap().config;
-        let app = App::new(&config, door.ledger.clone(), queue, Trail::new().0).unwrap();
-        let router = router(Arc::new(app));
+        let router = router(Arc::new(door.configured("")));
         for key in ["", "admin-key-0123"] {
-            let request = Request::builder()
-                .uri("/api/v1/events")
-                .header("x-api-key", key)
-                .body(Body::empty())
-                .unwrap();
-            let response = router.clone().oneshot(request).await.unwrap();
-            assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+            let headers = [("x-api-key", key)];
+            let answer = ask(&router, "GET", "/api/v1/events", &headers, Body::empty()).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         }
+        let wanted = Wanted {
+            name: "first".to_owned(),
+            role: Role::Read,
+            rate: None,
+            expires_at: None,
+        };
+        let made = door.ledger.create_key(&wanted, "command line").await;
+        let (_, key) = made.unwrap().unwrap();
+        let headers = [("x-api-key", key.expose_secret())];
+        let answer = ask(&router, "GET", "/api/v1/events", &headers, Body::empty()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_key_that_opens_nothing_is_answered_alike() {
+    on_each(async |door| {
+        let admin = [("x-api-key", "admin-key-0123")];
+        let make = async |name: &str| {
+            let wish = json!({ "name": name, "role": "admin" }).to_string();
+            let made = door.send_body("POST", "/api/v1/keys", &admin, Body::from(wish));
+            made.await.body
+        };
+        let (revoked, right) = (make("revoked").await, make("right").await);
+        let path = format!("/api/v1/keys/{}", text(&revoked["id"]));
+        assert_eq!(door.send("DELETE", &path, &admin).await.status, 204);
+        let never = common::key::generate();
+        let right = text(&right["key"]);
+        let wrong = [
+            "",
+            "check-key-012",
+            "optout_",
+            never.expose_secret(),
+            &text(&revoked["key"]),
+            &right[..right.len() - 1],
+            &format!("{right} "),
+        ];
+        let ask = async |key: &str| {
+            door.send("GET", "/api/v1/keys", &[("x-api-key", key)])
+                .await
+        };
+        assert_eq!(ask(&right).await.status, StatusCode::OK);
+        let expected = ask("other-key-0123").await;
+        assert_eq!(expected.status, StatusCode::UNAUTHORIZED);
+        for key in wrong {
+            let answer = ask(key).await;
+            assert_eq!(
+                (answer.status, &answer.headers, &answer.body),
+                (expected.status, &expected.headers, &expected.body),
+                "{key}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stored_key_is_not_called_wrong_while_the_ledger_is_away() {
+    let ledger = Ledger::open("postgres://nobody@127.0.0.1:1/nothing", 1);
+    let door = Door::new("nothing", ledger.unwrap(), tempfile::tempdir().unwrap());
+    let key = common::key::generate();
+    let path = "/api/v1/check?email=jane@example.com";
+    let ask = async |key: &str| door.send("GET", path, &[("x-api-key", key)]).await;
+    let answer = ask(key.expose_secret()).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+    assert_eq!(answer.headers["retry-after"], "5");
+    // What cannot be one is refused without a look.
+    assert_eq!(ask("other-key-0123").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_check_that_is_not_let_in_does_not_read_as_subscribed() {
+    on_each(async |door| {
+        let app = door.configured(
+            "[api]\nkeys = [{ name = 'slow', key = 'slow-key-0123', role = 'check', rate = '1/1h' }]",
+        );
+        let router = router(Arc::new(app));
+        let path = "/api/v1/check?email=jane@example.com";
+        for (method, key, status) in [
+            ("GET", "slow-key-0123", 200),
+            ("GET", "slow-key-0123", 429),
+            ("POST", "slow-key-0123", 429),
+            ("GET", "other-key-0123", 401),
+            ("GET", common::key::generate().expose_secret(), 401),
+            ("PUT", "slow-key-0123", 405),
+        ] {
+            let headers = [("x-api-key", key)];
+            let answer = ask(&router, method, path, &headers, Body::empty()).await;
+            assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+            assert_eq!(answer.body["unsubscribed"], status != 200, "{answer:?}");
+        }
+        let elsewhere = ask(&router, "GET", "/api/v1/events", &[], Body::empty()).await;
+        assert_eq!(elsewhere.body["unsubscribed"], Value::Null);
     })
     .await;
 }

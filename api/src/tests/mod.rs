@@ -13,6 +13,8 @@ mod erasure;
 mod errors;
 mod events;
 mod import;
+mod keys;
+mod limits;
 mod quarantine;
 mod recorder;
 mod replays;
@@ -54,6 +56,7 @@ use recorder::Recorder;
 use crate::{
     App,
     endpoints::Rules,
+    keyring::Keyring,
     router,
     talkable::Desk,
     trail::{self, Trail},
@@ -133,13 +136,16 @@ impl Door {
                 format!("{role}-key-0123").into(),
             ],
             role: *role,
+            rate: None,
         };
         let text = "[endpoints]\nallow_http = true\n[outbound]\nallow_networks = ['127.0.0.0/8']";
-        let config = Loaded::from_text(text, BTreeMap::new()).unwrap().config;
+        let mut config = Loaded::from_text(text, BTreeMap::new()).unwrap().config;
+        config.api.keys = Role::ALL.iter().map(key).collect();
         let app = App {
             ledger: ledger.clone(),
             queue: Arc::<Recorder>::clone(&queue),
-            keys: Role::ALL.iter().map(key).collect(),
+            keys: Keyring::new(&config.api),
+            cors_origins: vec![],
             sources: BTreeSet::from(["shop".to_owned(), "news".to_owned(), "api".to_owned()]),
             targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
             endpoints: Rules::new(&config).unwrap(),
@@ -158,6 +164,14 @@ impl Door {
             queue,
             _folder: folder,
         }
+    }
+
+    /// An api of its own over the same stores, with this in its configuration.
+    fn configured(&self, text: &str) -> App {
+        let loaded = Loaded::from_text(text, BTreeMap::new()).unwrap();
+        assert_eq!(loaded.mistakes(), []);
+        let queue = Arc::<Recorder>::clone(&self.queue);
+        App::new(&loaded.config, self.ledger.clone(), queue, Trail::new().0).unwrap()
     }
 
     /// Asks with the key of a role that may do it.
@@ -189,24 +203,7 @@ impl Door {
         headers: &[(&str, &str)],
         body: Body,
     ) -> Answer {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = self
-            .router
-            .clone()
-            .oneshot(request.body(body).unwrap())
-            .await
-            .unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, 64 << 20).await.unwrap();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        ask(&self.router, method, path, headers, body).await
     }
 
     /// What was published to the route stage since it was last asked: the drafts of each request.
@@ -330,6 +327,28 @@ impl Door {
                 None => return (ids, pages),
             }
         }
+    }
+}
+
+async fn ask(
+    router: &Router,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Body,
+) -> Answer {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body).unwrap();
+    let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+    let bytes = to_bytes(body, 64 << 20).await.unwrap();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
     }
 }
 

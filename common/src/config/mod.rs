@@ -5,6 +5,8 @@
 
 mod endpoints;
 mod load;
+mod origin;
+mod rate;
 mod services;
 mod source;
 mod stores;
@@ -22,10 +24,12 @@ use crate::{
 
 pub use endpoints::Endpoints;
 pub use load::{LoadError, Loaded, environment};
+pub use origin::Origin;
+pub use rate::Rate;
 pub use services::{Api, ApiKey, Ingress, Role, Talkable, Worker};
 pub use source::{AuthKind, Credential, Source};
 pub use stores::{Claims, Ledger, Queue};
-pub use target::{Filter, Rate, Target};
+pub use target::{Filter, Target};
 
 /// Everything that is configured.
 #[derive(Debug)]
@@ -161,10 +165,11 @@ fn read_retry(mut section: Section) -> Schedule {
     Schedule::new(steps)
 }
 
-const NAME_RULE: &str = "is not usable in a URL: use 1 to 64 of a-z, A-Z, 0-9, - and _";
+/// What [`is_name`] wants.
+pub const NAME_RULE: &str = "is not usable in a URL: use 1 to 64 of a-z, A-Z, 0-9, - and _";
 
 /// Whether a text can stand in a URL, a queue's name and a metric's label.
-fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
             .bytes()
@@ -255,6 +260,48 @@ mod tests {
             "a-long-secret"
         );
         assert_eq!(loaded.config.sources[0].name, "other");
+    }
+
+    #[test]
+    fn rates_and_origins_of_the_api_are_read_and_what_is_wrong_is_named() {
+        let text = "
+            [api]
+            rate = '1000/1s'
+            cors_origins = ['https://app.example.com']
+            keys = [{ name = 'ops', key = 'a-long-secret', role = 'admin', rate = '5/m' }]
+        ";
+        let loaded = Loaded::from_text(text, BTreeMap::new()).unwrap();
+        assert_eq!(loaded.mistakes(), []);
+        let api = &loaded.config.api;
+        assert_eq!(api.rate.unwrap().to_string(), "1000/1s");
+        assert_eq!(api.keys[0].rate.unwrap().to_string(), "5/1m");
+        assert_eq!(api.cors_origins[0].as_str(), "https://app.example.com");
+        let shown = format!("{:?}", loaded.effective());
+        assert!(
+            shown.contains("5/1m") && !shown.contains("a-long-secret"),
+            "{shown}"
+        );
+
+        let text = "
+            [api]
+            rate = 'often'
+            cors_origins = ['https://app.example.com', '*']
+            keys = [{ name = 'ops', key = 'a-long-secret', role = 'admin', rate = '0/s' }]
+        ";
+        let loaded = Loaded::from_text(text, BTreeMap::new()).unwrap();
+        let mistakes: Vec<_> = loaded.mistakes().iter().map(ToString::to_string).collect();
+        for (key, why) in [
+            ("api.keys[0].rate: ", "a rate such as"),
+            ("api.rate: ", "a rate such as"),
+            (
+                "api.cors_origins: ",
+                "[1] is \"*\", but the answers are about people",
+            ),
+        ] {
+            let named = |mistake: &String| mistake.starts_with(key) && mistake.contains(why);
+            assert!(mistakes.iter().any(named), "{key} {mistakes:?}");
+        }
+        assert_eq!(mistakes.len(), 3);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::{Origin, Rate};
 use crate::{
     names::names,
     settings::{ByteSize, Section},
@@ -31,6 +32,10 @@ pub struct Api {
     pub bind: SocketAddr,
     pub ops_bind: SocketAddr,
     pub keys: Vec<ApiKey>,
+    /// How often each key may ask that has no rate of its own, per process; none for as often as it likes.
+    pub rate: Option<Rate>,
+    /// The websites whose pages may ask, by their origins.
+    pub cors_origins: Vec<Origin>,
     pub talkable: Talkable,
 }
 
@@ -56,6 +61,8 @@ pub struct ApiKey {
     pub name: String,
     pub keys: Vec<SecretString>,
     pub role: Role,
+    /// Takes the place of `[api] rate`.
+    pub rate: Option<Rate>,
 }
 
 /// `[worker]`.
@@ -107,6 +114,8 @@ impl Api {
                 .into_iter()
                 .filter_map(ApiKey::read)
                 .collect(),
+            rate: section.optional("rate"),
+            cors_origins: section.or("cors_origins", vec![]),
             talkable: Talkable::read(section.section("talkable")),
         };
         section.finish();
@@ -136,11 +145,13 @@ impl ApiKey {
             }
         }
         let role = section.required("role");
+        let rate = section.optional("rate");
         section.finish();
         Some(Self {
             name: name?,
             keys,
             role: role?,
+            rate,
         })
     }
 }

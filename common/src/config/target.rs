@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use toml::Value;
 
-use super::{NAME_RULE, is_name};
+use super::{NAME_RULE, Rate, is_name};
 use crate::{
     event::Kind,
     names::Unknown,
@@ -39,13 +39,6 @@ pub enum Filter {
     All,
     /// Each once, in the order in which they were given.
     Only(Vec<Kind>),
-}
-
-/// At most `calls` in `per`, written `"1/1s"` or `"100/1m"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    pub calls: u32,
-    pub per: Duration,
 }
 
 impl Filter {
@@ -85,13 +78,6 @@ impl Filter {
             .copied()
             .filter(|kind| self.takes(*kind))
             .collect()
-    }
-}
-
-impl Rate {
-    /// The pause between two calls that keeps to the rate.
-    pub fn pause(self) -> Duration {
-        self.per / self.calls.max(1)
     }
 }
 
@@ -151,35 +137,5 @@ impl Setting for Filter {
 
     fn show(&self) -> Value {
         Value::Array(self.names().into_iter().map(Value::from).collect())
-    }
-}
-
-impl Setting for Rate {
-    fn read(value: &Value) -> Result<Self, String> {
-        let text = String::read(value)?;
-        let read = text.split_once('/').and_then(|(calls, per)| {
-            let calls = calls.trim().parse().ok().filter(|calls| *calls > 0)?;
-            let per = if per.starts_with(|c: char| c.is_ascii_digit()) {
-                per.to_owned()
-            } else {
-                format!("1{per}")
-            };
-            let per = Duration::read(&Value::from(per))
-                .ok()
-                .filter(|per| !per.is_zero())?;
-            Some(Self { calls, per })
-        });
-        read.ok_or_else(|| {
-            format!("is {text:?}, but a rate such as \"1/s\" or \"100/1m\" is needed")
-        })
-    }
-
-    fn show(&self) -> Value {
-        let per = self.per.show();
-        Value::String(format!(
-            "{}/{}",
-            self.calls,
-            per.as_str().unwrap_or_default()
-        ))
     }
 }

@@ -15,6 +15,7 @@ mod endpoints;
 mod erasure;
 mod events;
 mod failing;
+mod keys;
 mod leases;
 mod page;
 mod pepper;
@@ -59,6 +60,7 @@ pub use failing::{Failing, Fared};
 pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
+pub(crate) use record::hex;
 pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
 pub use submissions::{Consent, Submission};
@@ -68,6 +70,7 @@ pub use suppressions::{Standing, Suppression, SuppressionFilter};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_ledger.sql"),
     include_str!("../../migrations/0002_api.sql"),
+    include_str!("../../migrations/0003_keys.sql"),
     include_str!("../../migrations/0004_erasure.sql"),
 ];
 

@@ -390,7 +390,7 @@ fn text(value: &impl Serialize) -> String {
 }
 
 /// Bytes as JSON can carry them to both databases.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

@@ -20,11 +20,7 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
 /// The ledger, with the migrations applied: within a second, or else in the background, tried for ever. Fails only for
 /// a URL that no database could have.
 pub async fn ledger(config: &Config, lifecycle: &Lifecycle) -> Result<Ledger> {
-    let ledger = Ledger::open(
-        config.ledger.url.expose_secret(),
-        config.ledger.max_connections,
-    )?
-    .with_pepper(config.ledger.pepper.clone());
+    let ledger = configured(config)?;
     let (migrating, stopping) = (ledger.clone(), lifecycle.clone());
     let (done, migrated) = oneshot::channel::<()>();
     lifecycle.spawn_work(async move {
@@ -37,6 +33,19 @@ pub async fn ledger(config: &Config, lifecycle: &Lifecycle) -> Result<Ledger> {
     // Ends, too, when the sender is dropped; at the deadline the process starts without.
     timeout(FIRST_ATTEMPT, migrated).await.ok();
     Ok(ledger)
+}
+
+/// The ledger for a command, which does nothing without: connected, with the migrations applied.
+pub async fn ledger_at_once(config: &Config) -> Result<Ledger> {
+    let ledger = configured(config)?;
+    ledger.migrate().await?;
+    Ok(ledger)
+}
+
+fn configured(config: &Config) -> Result<Ledger> {
+    let settings = &config.ledger;
+    let ledger = Ledger::open(settings.url.expose_secret(), settings.max_connections)?;
+    Ok(ledger.with_pepper(settings.pepper.clone()))
 }
 
 /// Only the connection has a deadline, the pool's own: a migration may take its time, and is not to be cut off and

@@ -28,7 +28,7 @@ use crate::{
     telemetry::{self, Metrics},
 };
 
-pub use ledger::ledger;
+pub use ledger::{ledger, ledger_at_once};
 pub use stores::{claims, queue};
 
 /// All binaries are released together.

@@ -84,7 +84,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
 /// Sends one sample of each provider, twice, and tells what became of them.
 async fn show(loaded: &Loaded, ports: &Ports) -> anyhow::Result<()> {
     let config = &loaded.config;
-    let ledger = startup_ledger(config).await?;
+    let ledger = startup::ledger_at_once(config).await?;
     let door = format!("http://{}", config.ingress.bind);
     let http = client::http()?;
     report::title(*ports);
@@ -110,11 +110,6 @@ fn told(config: &Config) -> impl Iterator<Item = (&Source, Sample)> {
     let tells = |source: &&Source| source.provider.asks_at().is_none();
     let sources = config.sources.iter().filter(tells);
     sources.filter_map(|source| Some((source, *source.provider.samples().first()?)))
-}
-
-async fn startup_ledger(config: &Config) -> anyhow::Result<common::ledger::Ledger> {
-    use secrecy::ExposeSecret;
-    Ok(common::ledger::Ledger::connect(config.ledger.url.expose_secret(), 2).await?)
 }
 
 /// Posts a sample by the door, and begins its story.

@@ -1,0 +1,261 @@
+//! The keys that open the api: those of the configuration, then those that the ledger keeps; and how often each may ask.
+//!
+//! A given key is compared with every configured one in constant time, without a query. Else its hash is looked up, at each
+//! request, so that a key which is revoked or expires stops at once; while the ledger cannot answer nothing is said of it.
+//!
+//! What is counted is in this process's memory, for keys that were let in and no others, so there is as much of it as
+//! there are keys.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use common::{
+    config::{Api, ApiKey, Rate, Role},
+    key,
+    ledger::Ledger,
+    signature,
+};
+use governor::{
+    DefaultDirectRateLimiter,
+    clock::{Clock, DefaultClock},
+};
+use uuid::Uuid;
+
+use crate::error::{Error, Result, asked};
+
+/// How often keys that were never seen are looked up, all together: some thousand times what a person's mistakes need, and
+/// a small part of what the ledger can answer.
+const STRANGERS: Rate = Rate {
+    calls: 100,
+    per: Duration::from_secs(1),
+};
+
+/// How often, above that, all hashes are read.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// The most hashes that are read.
+const MOST: usize = 100_000;
+
+/// Who a key lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    /// The key's name.
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    /// The id of a key of the ledger.
+    pub(crate) id: Option<Uuid>,
+}
+
+/// All keys.
+pub(crate) struct Keyring {
+    configured: Vec<(ApiKey, Option<DefaultDirectRateLimiter>)>,
+    /// Of the keys that have no rate of their own.
+    rate: Option<Rate>,
+    paces: Mutex<HashMap<Uuid, Pace>>,
+    known: Mutex<Known>,
+    /// Holds the look-ups of keys that were never seen to [`STRANGERS`].
+    pub(crate) strangers: Option<DefaultDirectRateLimiter>,
+}
+
+/// How a key of the ledger has asked of late.
+struct Pace {
+    limiter: DefaultDirectRateLimiter,
+    per: Duration,
+    last: Instant,
+}
+
+/// The hashes that are worth a look at any time: those that were live when they were looked up last.
+#[derive(Default)]
+struct Known {
+    hashes: HashSet<String>,
+    refreshed: Option<Instant>,
+}
+
+impl Keyring {
+    pub(crate) fn new(api: &Api) -> Self {
+        let configured = api.keys.iter().map(|key| {
+            let rate = key.rate.or(api.rate);
+            (key.clone(), rate.and_then(Rate::limiter))
+        });
+        Self {
+            configured: configured.collect(),
+            rate: api.rate,
+            paces: Mutex::default(),
+            known: Mutex::default(),
+            strangers: STRANGERS.limiter(),
+        }
+    }
+
+    /// Whether a configured key has this name.
+    pub(crate) fn is_configured(&self, name: &str) -> bool {
+        self.configured.iter().any(|(key, _)| key.name == name)
+    }
+
+    /// Who is let in by `given`, if it has not asked too often. Every key that is none is told the same.
+    pub(crate) async fn admit(&self, ledger: &Ledger, given: &[u8]) -> Result<Admitted> {
+        if let Some((key, limiter)) = self.configured(given) {
+            if let Some(limiter) = limiter {
+                keep_pace(limiter, &key.name)?;
+            }
+            return Ok(Admitted {
+                name: key.name.clone(),
+                role: key.role,
+                id: None,
+            });
+        }
+        if !key::is_one(given) {
+            return Err(Error::UnknownKey);
+        }
+        let key = self.stored(ledger, &key::hash(given)).await?;
+        if let Some(rate) = key.rate.or(self.rate) {
+            self.keep_stored_pace(&key, rate)?;
+        }
+        Ok(Admitted {
+            name: key.name,
+            role: key.role,
+            id: Some(key.id),
+        })
+    }
+
+    /// Looks at every key, also after the right one, so that the time does not tell which it was.
+    fn configured(&self, given: &[u8]) -> Option<&(ApiKey, Option<DefaultDirectRateLimiter>)> {
+        self.configured.iter().fold(None, |found, configured| {
+            if signature::any_equal(given, &configured.0.keys) {
+                found.or(Some(configured))
+            } else {
+                found
+            }
+        })
+    }
+
+    /// The live key with this hash. Of two keys the hashes differ from the first character on, so how long a comparison
+    /// of them takes tells nothing of a key.
+    async fn stored(&self, ledger: &Ledger, hash: &str) -> Result<key::Key> {
+        self.may_look(ledger, hash).await?;
+        let found = asked(ledger.key_by_hash(hash)).await?;
+        let hashes = &mut held(&self.known).hashes;
+        if found.is_some() {
+            hashes.insert(hash.to_owned());
+        } else {
+            hashes.remove(hash);
+        }
+        found.ok_or(Error::UnknownKey)
+    }
+
+    /// A flood of wrong keys costs no more than [`STRANGERS`] and keeps no right one out: above it all hashes are read
+    /// now and then, and who is among them is looked up as ever. A key that was made a moment ago may have to come again.
+    async fn may_look(&self, ledger: &Ledger, hash: &str) -> Result<()> {
+        if held(&self.known).hashes.contains(hash) {
+            return Ok(());
+        }
+        let Some(wait) = self.strangers.as_ref().and_then(wait) else {
+            return Ok(());
+        };
+        if self.is_time_to_refresh() {
+            let hashes = asked(ledger.key_hashes(MOST)).await?;
+            held(&self.known).hashes = hashes.into_iter().collect();
+        }
+        if held(&self.known).hashes.contains(hash) {
+            Ok(())
+        } else {
+            Err(Error::TooManyStrangers {
+                wait: wait.max(REFRESH_EVERY),
+            })
+        }
+    }
+
+    /// True for one request per [`REFRESH_EVERY`].
+    fn is_time_to_refresh(&self) -> bool {
+        let (mut known, now) = (held(&self.known), Instant::now());
+        let is_time = known
+            .refreshed
+            .is_none_or(|last| now.duration_since(last) >= REFRESH_EVERY);
+        if is_time {
+            known.refreshed = Some(now);
+        }
+        is_time
+    }
+
+    fn keep_stored_pace(&self, key: &key::Key, rate: Rate) -> Result<()> {
+        let (mut paces, now) = (held(&self.paces), Instant::now());
+        if !paces.contains_key(&key.id) {
+            let Some(limiter) = rate.limiter() else {
+                return Ok(());
+            };
+            // One that has not asked for its whole time may ask as often as a new one: nothing is lost by forgetting it.
+            paces.retain(|_, pace| now.duration_since(pace.last) < pace.per);
+            let (per, last) = (rate.per, now);
+            paces.insert(key.id, Pace { limiter, per, last });
+        }
+        match paces.get_mut(&key.id) {
+            Some(pace) => {
+                pace.last = now;
+                keep_pace(&pace.limiter, &key.name)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Counts one request of the key called `name`.
+fn keep_pace(limiter: &DefaultDirectRateLimiter, name: &str) -> Result<()> {
+    match wait(limiter) {
+        None => Ok(()),
+        Some(wait) => Err(Error::TooOften {
+            name: name.to_owned(),
+            wait,
+        }),
+    }
+}
+
+/// Counts one; else how long until the next one may come, in whole seconds, so that who waits so long is let in.
+fn wait(limiter: &DefaultDirectRateLimiter) -> Option<Duration> {
+    let until = limiter.check().err()?;
+    let wait = until.wait_time_from(DefaultClock::default().now());
+    Some(Duration::from_secs(wait.as_secs() + 1))
+}
+
+fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use common::{clock, config::Loaded, key::State};
+
+    use super::*;
+
+    #[test]
+    fn who_has_not_asked_for_long_is_forgotten_and_has_lost_nothing() {
+        let config = Loaded::from_text("", BTreeMap::new()).unwrap().config;
+        let keyring = Keyring::new(&config.api);
+        let key = |name: &str| key::Key {
+            id: Uuid::now_v7(),
+            name: name.to_owned(),
+            role: Role::Read,
+            hint: String::new(),
+            rate: None,
+            state: State::Active,
+            created_at: clock::now(),
+            created_by: String::new(),
+            expires_at: None,
+            revoked_at: None,
+        };
+        let keep = |key: &key::Key, rate: &str| {
+            let kept = keyring.keep_stored_pace(key, rate.parse().unwrap());
+            kept.is_ok()
+        };
+        let (steady, brief, last) = (key("steady"), key("brief"), key("last"));
+        assert!(keep(&steady, "1/1h") && keep(&brief, "1/1ns") && keep(&last, "1/1h"));
+        let paces = held(&keyring.paces);
+        assert!(paces.contains_key(&steady.id) && paces.contains_key(&last.id));
+        assert_eq!(paces.len(), 2);
+        drop(paces);
+        assert!(!keep(&steady, "1/1h"), "it is still held to its rate");
+    }
+}
