@@ -6,7 +6,9 @@ mod endpoints;
 mod faults;
 mod operations;
 mod pipeline;
+mod proxy;
 mod replay;
+mod spool;
 mod suppressions;
 
 use tests::{Kind, Receiver};
