@@ -28,7 +28,7 @@ use super::Spool;
 const BATCH: u16 = 32;
 
 /// How long nothing urgent has to come after a full batch of it, for the rest to have its turn.
-const BREATH: Duration = Duration::from_millis(100);
+const BREATH: Duration = Duration::from_secs(1);
 
 /// How often a broker is asked for while nothing waits that could be published to it.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -78,18 +78,18 @@ async fn drain(
     let mut pause = Duration::ZERO;
     loop {
         // A receive that is cut off loses nothing: what it asked for is handed out by the next.
-        let (feed, taken) = tokio::select! {
+        let (feed, breath, taken) = tokio::select! {
             biased;
-            taken = first.take(Duration::ZERO) => (&mut first, taken?),
-            taken = second.take(pause) => (&mut second, taken?),
-            taken = last.take(pause) => (&mut last, taken?),
+            taken = first.take(Duration::ZERO) => (&mut first, BREATH, taken?),
+            taken = second.take(pause) => (&mut second, Duration::ZERO, taken?),
+            taken = last.take(pause) => (&mut last, Duration::ZERO, taken?),
             () = back(spool, broker) => {
                 spool.regained();
                 continue;
             }
         };
         let full = taken.len() == usize::from(BATCH);
-        pause = if full { BREATH } else { Duration::ZERO };
+        pause = if full { breath } else { Duration::ZERO };
         fault::point("spool.taken");
         let messages = feed.messages(&taken);
         if send_on(spool, broker, &messages, lifecycle).await.is_none() {
@@ -120,7 +120,9 @@ impl Feed {
 
     /// Waits for the next messages, not to begin with for `pause`.
     async fn take(&mut self, pause: Duration) -> queue::Result<Vec<Received>> {
-        sleep(pause).await;
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
         self.consumer.receive(usize::from(BATCH)).await
     }
 

@@ -38,10 +38,8 @@ pub struct Spool {
 /// Why the spool does not take a message.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error(
-        "the spool is full: it holds {used} bytes of the {max_size} that ingress.spool.max_size allows"
-    )]
-    Full { used: u64, max_size: u64 },
+    #[error("the spool is full: it holds the {0} bytes that ingress.spool.max_size allows")]
+    Full(u64),
     #[error("the spool's file cannot be used: {0}")]
     Unavailable(#[from] queue::Error),
 }
@@ -73,9 +71,8 @@ impl Spool {
     }
 
     async fn room(&self, file: &SqliteQueue, wanted: usize) -> Result<(), Error> {
-        let (used, max_size) = (file.used().await?, self.max_size);
-        if used.saturating_add(wanted as u64) > max_size {
-            return Err(Error::Full { used, max_size });
+        if file.used().await?.saturating_add(wanted as u64) > self.max_size {
+            return Err(Error::Full(self.max_size));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod redrive;
 mod registers;
 mod replays;
 mod suppressions;
+mod unrouted;
 
 use std::time::Duration;
 
