@@ -24,7 +24,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/optout --shell /usr/sbin/nologin optout \
- && install -d -o optout -g optout /var/lib/optout /certificates
+ && install -d -o optout -g optout /var/lib/optout /var/lib/optout/spool /certificates
 COPY --from=builder /src/target/release/optout /src/target/release/ingress /src/target/release/worker /src/target/release/api /usr/local/bin/
 COPY optout.toml /etc/optout/optout.toml
 USER 10001:10001

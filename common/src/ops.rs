@@ -25,6 +25,8 @@ pub struct Ops {
     lifecycle: Lifecycle,
     metrics: Metrics,
     dependencies: Vec<(&'static str, Check)>,
+    /// Two dependencies of which one is enough.
+    either: Option<(&'static str, &'static str)>,
 }
 
 impl Ops {
@@ -33,6 +35,7 @@ impl Ops {
             lifecycle,
             metrics,
             dependencies: vec![],
+            either: None,
         }
     }
 
@@ -60,7 +63,16 @@ impl Ops {
         })
     }
 
-    fn depends<F>(mut self, name: &'static str, check: F) -> Self
+    /// One of the two that does its part is enough for the process to be ready, whatever the other says.
+    #[must_use]
+    pub fn either(mut self, one: &'static str, other: &'static str) -> Self {
+        self.either = Some((one, other));
+        self
+    }
+
+    /// Depends on whatever `check` asks.
+    #[must_use]
+    pub fn depends<F>(mut self, name: &'static str, check: F) -> Self
     where
         F: Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync + 'static,
     {
@@ -114,7 +126,7 @@ async fn readyz(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
         (*name, answer)
     });
     let answers = join_all(checks).await;
-    let ready = !ops.lifecycle.is_stopping() && answers.iter().all(|(_, answer)| answer == "ok");
+    let ready = !ops.lifecycle.is_stopping() && suffice(&answers, ops.either);
     let named: Map<_, _> = answers
         .into_iter()
         .map(|(name, answer)| (name.to_owned(), Value::from(answer)))
@@ -125,10 +137,51 @@ async fn readyz(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
     )
 }
 
+/// Whether the process can do its job by what its dependencies answered.
+fn suffice(
+    answers: &[(&'static str, String)],
+    either: Option<(&'static str, &'static str)>,
+) -> bool {
+    let well = |name: &str| {
+        answers
+            .iter()
+            .any(|(known, answer)| *known == name && answer == "ok")
+    };
+    let borne = |name: &str| match either {
+        Some((one, other)) => (name == one && well(other)) || (name == other && well(one)),
+        None => false,
+    };
+    answers.iter().all(|(name, _)| well(name) || borne(name))
+}
+
 fn status(good: bool) -> StatusCode {
     if good {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_two_that_stand_in_for_each_other_is_enough_but_not_none() {
+        let answers = |queue: &str, spool: &str, ledger: &str| {
+            let answers = [("queue", queue), ("spool", spool), ("ledger", ledger)];
+            answers.map(|(name, answer)| (name, answer.to_owned()))
+        };
+        let either = Some(("spool", "queue"));
+        for (queue, spool, ledger, ready) in [
+            ("ok", "ok", "ok", true),
+            ("away", "ok", "ok", true),
+            ("ok", "full", "ok", true),
+            ("away", "full", "ok", false),
+            ("away", "ok", "away", false),
+        ] {
+            assert_eq!(suffice(&answers(queue, spool, ledger), either), ready);
+        }
+        assert!(!suffice(&answers("away", "ok", "ok"), None));
     }
 }

@@ -5,6 +5,9 @@
 //! Each priority has one task with one publish outstanding, which measured better than several: they would take the
 //! arrivals from each other. A publish that hangs is given up after the time that a request waits for it anyway, so
 //! it does not hold up the next for ever.
+//!
+//! With a [`Spool`] a broker that does not confirm in a part of that time is taken to be away: the same message goes to
+//! the spool, and its requests are answered on that commit.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,13 +25,16 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::Hand;
+use crate::{Hand, Spool};
 
 /// The most envelopes in a message.
 const MOST_ENVELOPES: usize = 256;
 
 /// The most bytes in a message, by the estimate of [`weight`]. A single larger envelope goes alone.
 const MOST_BYTES: usize = 100 * 1024;
+
+/// With a spool, the part of the time that a request waits which the broker is given.
+const BROKERS_SHARE: u32 = 5;
 
 /// Hands envelopes to the gatherer's tasks. They end when the last clone of it is gone.
 #[derive(Debug, Clone)]
@@ -56,12 +62,17 @@ struct Waiting {
 
 impl Gatherer {
     /// Starts a task for each priority.
-    pub fn start(queue: Arc<dyn Queue>, settings: &config::Ingress, lifecycle: &Lifecycle) -> Self {
+    pub fn start(
+        queue: Arc<dyn Queue>,
+        spool: Option<&Arc<Spool>>,
+        settings: &config::Ingress,
+        lifecycle: &Lifecycle,
+    ) -> Self {
         let patience = settings.publish_timeout;
         let open = |queue, priority: Priority| {
             // Each entry holds one of the `max_in_flight` hands, so a channel of that size never is full.
             let (sender, arrivals) = mpsc::channel(settings.max_in_flight);
-            let lane = Lane::new(queue, priority, patience);
+            let lane = Lane::new(queue, spool.cloned(), priority, patience);
             lifecycle.spawn(format!("ingress.gather.{priority}"), lane.run(arrivals));
             sender
         };
@@ -102,6 +113,7 @@ impl Gatherer {
 /// One priority's task.
 struct Lane {
     queue: Arc<dyn Queue>,
+    spool: Option<Arc<Spool>>,
     name: QueueName,
     patience: Duration,
     /// Why the last publish failed; none if it did not. A broker that is away for an hour is one line of the log.
@@ -112,10 +124,16 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(queue: Arc<dyn Queue>, priority: Priority, patience: Duration) -> Self {
+    fn new(
+        queue: Arc<dyn Queue>,
+        spool: Option<Arc<Spool>>,
+        priority: Priority,
+        patience: Duration,
+    ) -> Self {
         let label = priority.as_str();
         Self {
             queue,
+            spool,
             name: QueueName::Inbound(priority),
             patience,
             failing: None,
@@ -155,25 +173,51 @@ impl Lane {
             body,
             delay: Duration::ZERO,
         };
-        fault::point("ingress.before_publish");
-        let start = Instant::now();
-        let published = timeout(self.patience, self.queue.publish(vec![message])).await;
-        self.seconds.record(start.elapsed());
-        let failure = match published {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("the queue did not confirm in time".to_owned()),
+        let failure = match self.store(message, batch.len()).await {
+            Ok(()) => {
+                self.messages.increment(1);
+                self.envelopes.increment(batch.len() as u64);
+                for waiting in batch {
+                    // Whose client has gone is published all the same.
+                    waiting.confirmed.send(()).ok();
+                }
+                None
+            }
+            Err(why) => Some(why),
         };
-        if failure.is_none() {
-            fault::point("ingress.published");
-            self.messages.increment(1);
-            self.envelopes.increment(batch.len() as u64);
-            for waiting in batch {
-                // Whose client has gone is published all the same.
-                waiting.confirmed.send(()).ok();
+        self.tell(failure);
+    }
+
+    /// Makes a message durable: in the broker, or else in the spool.
+    async fn store(&self, message: Message, envelopes: usize) -> Result<(), String> {
+        let Some(spool) = &self.spool else {
+            return self.confirmed(message, self.patience).await;
+        };
+        if !spool.bypasses() {
+            let share = self.patience / BROKERS_SHARE;
+            match self.confirmed(message.clone(), share).await {
+                Ok(()) => return Ok(()),
+                Err(why) => spool.lost(&why),
             }
         }
-        self.tell(failure);
+        match timeout(self.patience, spool.put(message, envelopes)).await {
+            Ok(put) => put.map_err(|error| error.to_string()),
+            Err(_) => Err("the spool did not commit in time".to_owned()),
+        }
+    }
+
+    /// Publishes to the broker.
+    async fn confirmed(&self, message: Message, patience: Duration) -> Result<(), String> {
+        fault::point("ingress.before_publish");
+        let start = Instant::now();
+        let published = timeout(patience, self.queue.publish(vec![message])).await;
+        self.seconds.record(start.elapsed());
+        match published {
+            Ok(published) => published.map_err(|error| error.to_string())?,
+            Err(_) => return Err("the queue did not confirm in time".to_owned()),
+        }
+        fault::point("ingress.published");
+        Ok(())
     }
 
     fn tell(&mut self, failure: Option<String>) {

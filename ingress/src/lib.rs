@@ -2,13 +2,15 @@
 //! publishes it, and answers 200 once the queue has confirmed it.
 //!
 //! It reads of a body only what the signature and the priority need, stores the bytes as they came, knows no target and
-//! touches no ledger. What is not confirmed in time is answered so that the provider sends it again.
+//! touches no ledger. While the broker is away, what it would have confirmed is committed to the [`Spool`], where there is
+//! one. What is durable nowhere in time is answered so that the provider sends it again.
 
 mod auth;
 mod body;
 mod gather;
 mod receive;
 mod refusal;
+mod spool;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -27,6 +29,7 @@ use tokio::{
 use tracing::warn;
 
 pub use gather::Gatherer;
+pub use spool::Spool;
 
 /// What the door needs to answer.
 #[derive(Debug)]
@@ -112,7 +115,7 @@ pub fn router(app: App) -> Router {
         .with_state(Arc::new(app))
 }
 
-/// Opens the door on `listener`: starts the gatherer and the accept loop, and returns.
+/// Opens the door on `listener`: starts the spool's drain, the gatherer and the accept loop, and returns.
 ///
 /// They end in order by who holds whom: after the stop the accept loop lets go of the app, then each connection does as
 /// its last request is answered; the gatherer ends when nobody is left who could hand it anything. So what is in hand
@@ -122,12 +125,17 @@ pub fn run(
     settings: &config::Ingress,
     sources: &[Source],
     queue: Arc<dyn Queue>,
+    spool: Option<Arc<Spool>>,
     lifecycle: &Lifecycle,
 ) {
     if sources.is_empty() {
         warn!("no [[sources]] are configured: every webhook is answered 404");
     }
-    let gatherer = Gatherer::start(queue, settings, lifecycle);
+    if let Some(spool) = &spool {
+        let drain = spool::drain::run(Arc::clone(spool), Arc::clone(&queue), lifecycle.clone());
+        lifecycle.spawn("ingress.spool", drain);
+    }
+    let gatherer = Gatherer::start(queue, spool.as_ref(), settings, lifecycle);
     let app = router(App::new(settings, sources, gatherer));
     let limits = Limits {
         header_timeout: settings.read_timeout,

@@ -7,6 +7,7 @@ use common::{
     http,
     startup::{self, Process, Threads},
 };
+use ingress::Spool;
 
 const ABOUT: &str =
     "Receives the webhooks that providers send, and answers 200 once they are stored";
@@ -19,8 +20,19 @@ async fn start(process: Process, loaded: Loaded, (): ()) -> anyhow::Result<()> {
     let (config, lifecycle) = (&loaded.config, &process.lifecycle);
     let listener = http::bind(config.ingress.bind).await?;
     let queue = startup::queue(config, ingress::queues(), lifecycle).await;
-    let ops = process.ops().queue(Arc::clone(&queue));
+    let spool = Spool::open(config, lifecycle).await;
+    let mut ops = process.ops().queue(Arc::clone(&queue));
+    if let Some(spool) = &spool {
+        ops = spool.watched(ops).either("spool", "queue");
+    }
     process.watch(config.ingress.ops_bind, ops).await?;
-    ingress::run(listener, &config.ingress, &config.sources, queue, lifecycle);
+    ingress::run(
+        listener,
+        &config.ingress,
+        &config.sources,
+        queue,
+        spool,
+        lifecycle,
+    );
     Ok(())
 }

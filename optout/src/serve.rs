@@ -9,6 +9,7 @@ use common::{
     outbound::NoClient,
     startup::{self, Process, Threads},
 };
+use ingress::Spool;
 use worker::Outlets;
 
 /// Loads the configuration and serves until a signal comes.
@@ -39,12 +40,17 @@ pub(crate) async fn start(
         .chain(api::queues(config))
         .collect();
     let queue = startup::queue(config, queues, lifecycle).await;
+    let spool = Spool::open(config, lifecycle).await;
     let claims = startup::claims(config, lifecycle).await;
-    let ops = process
+    // The worker and the api cannot do without the queue, so the spool's standing in for it is not enough here.
+    let mut ops = process
         .ops()
         .queue(Arc::clone(&queue))
         .claims(Arc::clone(&claims))
         .ledger(ledger.clone());
+    if let Some(spool) = &spool {
+        ops = spool.watched(ops);
+    }
     process.watch(config.ingress.ops_bind, ops).await?;
     let app = worker::App::new(config, outlets?, Arc::clone(&queue), claims, ledger.clone());
     worker::spawn(&Arc::new(app), lifecycle);
@@ -53,6 +59,7 @@ pub(crate) async fn start(
         &config.ingress,
         &config.sources,
         Arc::clone(&queue),
+        spool,
         lifecycle,
     );
     api::run(desk, config, ledger, queue, lifecycle)?;

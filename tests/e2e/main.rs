@@ -9,7 +9,9 @@ mod faults;
 mod keys;
 mod operations;
 mod pipeline;
+mod proxy;
 mod replay;
+mod spool;
 mod suppressions;
 
 use tests::{Kind, Receiver};

@@ -23,6 +23,7 @@ use crate::{
     overtaken,
     recorder::{Next, Verdict},
     stage::Item,
+    sweep::mended,
 };
 
 /// A lease lasts this much longer than the longest attempt, for the recording.
@@ -130,6 +131,7 @@ impl Context {
                     self.app.ledger.adopt(&fresh.delivery)
                 });
                 if adopted.await.is_some() {
+                    mended("delivery_entered", 1);
                     self.tell(waiting(fresh, clock::now()));
                 }
             }

@@ -22,6 +22,7 @@ mod outlet;
 mod overtaken;
 mod poison;
 mod recorder;
+mod reroute;
 mod route;
 mod stage;
 mod sweep;

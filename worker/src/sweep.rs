@@ -1,8 +1,18 @@
-//! The sweep: finds deliveries that ought to move and do not, and publishes them again.
+//! The sweep: finds what the ledger and the queue disagree about, and mends it by publishing again.
 //!
-//! That is how a target's parked deliveries resume once it is enabled, and how a delivery moves on whose message was lost
-//! between the ledger and the queue. A delivery that was published twice is attempted once, since leave is given once.
-//! What is left of deleted endpoints ends here.
+//! | what is found | as after | what is done |
+//! |---|---|---|
+//! | a parked delivery whose target is enabled | a target was enabled | published |
+//! | a delivery that is long due, in nobody's hands or in a dead worker's, with no message | a queue that lost it | published |
+//! | a change of the api that no target is being told of ([`reroute`]) | a queue that lost it | its envelope is published |
+//! | an unfinished delivery of a deleted endpoint | an endpoint was deleted | ends as dead |
+//!
+//! The other way round, a message whose delivery the ledger does not know, is met by the deliver stage, which enters it.
+//! All of it may be done twice, also by several workers at once, and when a worker dies in the middle: a delivery that
+//! was published twice is attempted once, since leave is given once, and an envelope is known by its id. What was mended
+//! is counted by `optout_sweep_mended_total`.
+//!
+//! [`reroute`]: crate::reroute
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,10 +26,14 @@ use jiff::Timestamp;
 use metrics::{counter, gauge};
 use tracing::info;
 
-use crate::{App, Outlet, attempt::again, breaker::Level};
+use crate::{App, Outlet, attempt::again, breaker::Level, reroute::Reroute};
 
 /// Due for so long with nobody at it, in an empty queue: its message is lost.
-const LOST_AFTER: Duration = Duration::from_mins(10);
+pub(crate) const LOST_AFTER: Duration = Duration::from_mins(10);
+
+/// Due for so much longer than the oldest of what waits in its queue: it is not among that. Longer than what a worker has
+/// in hand waits for a slow target.
+const LOST_BEHIND: Duration = Duration::from_hours(1);
 
 const BATCH: i64 = 500;
 
@@ -31,8 +45,9 @@ const DEADLINES_EVERY: u64 = 12;
 
 /// Sweeps at start and then every so often.
 pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+    let mut changes = Reroute::new();
     loop {
-        if sweep_all(&app, &lifecycle).await.is_none() {
+        if sweep_all(&app, &mut changes, &lifecycle).await.is_none() {
             return Ok(());
         }
         tokio::select! {
@@ -42,31 +57,41 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
     }
 }
 
+/// Counts what was mended.
+pub(crate) fn mended(what: &'static str, count: u64) {
+    counter!("optout_sweep_mended_total", "what" => what).increment(count);
+}
+
 /// Sweeps all targets. None if the worker is told to stop before.
-async fn sweep_all(app: &App, lifecycle: &Lifecycle) -> Option<()> {
+async fn sweep_all(app: &App, changes: &mut Reroute, lifecycle: &Lifecycle) -> Option<()> {
     for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
-        let waits = until_done(lifecycle, "sweep", || something_waits(app, &outlet.name)).await?;
-        sweep(app, outlet, waits, lifecycle).await?;
+        let before = until_done(lifecycle, "sweep", || lost_before(app, &outlet.name)).await?;
+        sweep(app, outlet, before, lifecycle).await?;
     }
     let known = until_done(lifecycle, "endpoints", || {
         app.endpoints.current(&app.ledger)
     });
     let known = known.await?;
-    let waits = until_done(lifecycle, "sweep", || something_waits(app, endpoint::ALL)).await?;
+    let before = until_done(lifecycle, "sweep", || lost_before(app, endpoint::ALL)).await?;
     for outlet in known.enabled() {
-        sweep(app, outlet, waits, lifecycle).await?;
+        sweep(app, outlet, before, lifecycle).await?;
     }
-    while until_done(lifecycle, "sweep", || app.ledger.bury_all_deleted(BATCH)).await? > 0 {}
-    Some(())
+    loop {
+        let buried = until_done(lifecycle, "sweep", || app.ledger.bury_all_deleted(BATCH)).await?;
+        mended("endpoint_deleted", buried);
+        if buried == 0 {
+            break;
+        }
+    }
+    changes.run(app, &known, lifecycle).await
 }
 
 /// Publishes all of one target's deliveries that ought to move. None if the worker is told to stop before.
-async fn sweep(app: &App, outlet: &Outlet, waits: bool, lifecycle: &Lifecycle) -> Option<()> {
-    // Behind an open breaker, or in a queue that has not been worked off, what waits is not lost.
-    let before = if waits || outlet.breaker.level() != Level::Closed {
-        Timestamp::UNIX_EPOCH
-    } else {
-        clock::now() - LOST_AFTER
+async fn sweep(app: &App, outlet: &Outlet, before: Timestamp, lifecycle: &Lifecycle) -> Option<()> {
+    // Behind an open breaker what waits is not lost.
+    let before = match outlet.breaker.level() {
+        Level::Closed => before,
+        Level::Open | Level::HalfOpen => Timestamp::UNIX_EPOCH,
     };
     while !lifecycle.is_stopping() {
         if until_done(lifecycle, "sweep", || move_on(app, outlet, before)).await? == 0 {
@@ -76,15 +101,21 @@ async fn sweep(app: &App, outlet: &Outlet, waits: bool, lifecycle: &Lifecycle) -
     None
 }
 
-/// Whether the queues of this name have not been worked off.
-async fn something_waits(app: &App, name: &str) -> queue::Result<bool> {
+/// What has been due since before then has lost its message: the queues of this name hold nothing as old.
+async fn lost_before(app: &App, name: &str) -> queue::Result<Timestamp> {
+    let mut lost_after = LOST_AFTER;
     for feed in Feed::ALL {
         let name = QueueName::Target(name.to_owned(), *feed);
-        if app.queue.depth(&name).await?.ready > 0 {
-            return Ok(true);
+        let Depth { ready, oldest } = app.queue.depth(&name).await?;
+        match oldest {
+            _ if ready == 0 => {}
+            Some(oldest) => lost_after = lost_after.max(oldest.saturating_add(LOST_BEHIND)),
+            // It may be as old as anything.
+            None => return Ok(Timestamp::UNIX_EPOCH),
         }
     }
-    Ok(false)
+    let before = clock::now().checked_sub(lost_after);
+    Ok(before.unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
 /// Publishes a batch, and says how many that were. If the publish fails they are found again once they are lost.
@@ -105,6 +136,7 @@ async fn move_on(app: &App, outlet: &Outlet, before: Timestamp) -> anyhow::Resul
         .map(|delivery| again(&outlet.name, delivery.encode(), clock::now()))
         .collect();
     app.queue.publish(messages).await?;
+    mended("delivery_published", found.len() as u64);
     Ok(found.len())
 }
 

@@ -26,7 +26,7 @@ pub use endpoints::Endpoints;
 pub use load::{LoadError, Loaded, environment};
 pub use origin::Origin;
 pub use rate::Rate;
-pub use services::{Api, ApiKey, Ingress, Role, Talkable, Worker};
+pub use services::{Api, ApiKey, Ingress, Role, Spool, Talkable, Worker};
 pub use source::{AuthKind, Credential, Source};
 pub use stores::{Claims, Ledger, Queue};
 pub use target::{Filter, Target};
@@ -108,6 +108,9 @@ impl Config {
             "api.keys",
             config.api.keys.iter().map(|key| key.name.as_str()),
         );
+        if config.ingress.spool.is_some() && config.queue.is_embedded() {
+            root.mistake("ingress.spool.path", "is given, but the queue is a file itself, which needs no spool: leave it out, or set queue.url to a broker, amqp://…");
+        }
         config
     }
 
@@ -230,6 +233,36 @@ mod tests {
             );
         }
         assert_eq!(keys.len(), 5, "{keys:?}");
+    }
+
+    #[test]
+    fn a_spool_wants_a_path_a_broker_and_some_room() {
+        let mistakes = |text: &str| {
+            let loaded = Loaded::from_text(text, BTreeMap::new()).unwrap();
+            let mistakes = loaded.mistakes().into_iter();
+            mistakes.map(|mistake| mistake.key).collect::<Vec<_>>()
+        };
+        let broker = "[queue]\nurl = 'amqp://localhost'\n";
+        let spool = "[ingress.spool]\npath = 'spool.db'\n";
+        assert_eq!(mistakes(spool), ["ingress.spool.path"]);
+        for wrong in ["max_size = '10KiB'", "max_size = 'much'"] {
+            let text = format!("{broker}{spool}{wrong}");
+            assert_eq!(mistakes(&text), ["ingress.spool.max_size"]);
+        }
+        let text = format!("{broker}[ingress.spool]\npath = ''");
+        assert_eq!(mistakes(&text), ["ingress.spool.path"]);
+
+        let loaded = Loaded::from_text(&format!("{broker}{spool}"), BTreeMap::new()).unwrap();
+        assert_eq!(loaded.mistakes(), []);
+        assert_eq!(loaded.config.ingress.spool.unwrap().max_size, 1 << 30);
+        assert!(
+            Loaded::from_text(broker, BTreeMap::new())
+                .unwrap()
+                .config
+                .ingress
+                .spool
+                .is_none()
+        );
     }
 
     #[test]

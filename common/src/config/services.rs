@@ -1,6 +1,6 @@
 //! The three services: where each listens, and within what bounds it works.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -24,6 +24,16 @@ pub struct Ingress {
     /// How long a client may take over its headers, and again over its body.
     pub read_timeout: Duration,
     pub max_connections: usize,
+    pub spool: Option<Spool>,
+}
+
+/// `[ingress.spool]`: where envelopes wait while the broker is away.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    /// The SQLite file. Several processes of one machine may share it.
+    pub path: PathBuf,
+    /// Bytes that the file may hold; above it the answer is 503.
+    pub max_size: u64,
 }
 
 /// `[api]`: what reads and writes the ledger on request.
@@ -87,6 +97,7 @@ impl Ingress {
             max_in_flight: section.or("max_in_flight", 4096),
             read_timeout: section.or("read_timeout", Duration::from_secs(10)),
             max_connections: section.or("max_connections", 16_384),
+            spool: Spool::read(section.section("spool")),
         };
         for (key, value) in [
             ("max_in_flight", ingress.max_in_flight),
@@ -101,6 +112,25 @@ impl Ingress {
         }
         section.finish();
         ingress
+    }
+}
+
+impl Spool {
+    /// None without a path.
+    fn read(mut section: Section) -> Option<Self> {
+        let path = section.optional::<String>("path");
+        let max_size = section.or("max_size", ByteSize(1 << 30)).0;
+        if max_size < 1 << 20 {
+            section.mistake("max_size", "is out of range: 1MiB or more");
+        }
+        if path.as_deref() == Some("") {
+            section.mistake("path", "is empty: the path of a file is needed");
+        }
+        section.finish();
+        Some(Self {
+            path: path?.into(),
+            max_size: u64::try_from(max_size).unwrap_or(u64::MAX),
+        })
     }
 }
 

@@ -43,6 +43,11 @@ impl Queue {
         section.finish();
         Self { url, prefix }
     }
+
+    /// Whether it is a file, and not a broker that may be away.
+    pub fn is_embedded(&self) -> bool {
+        self.url.expose_secret().starts_with("sqlite:")
+    }
 }
 
 impl Claims {

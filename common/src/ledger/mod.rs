@@ -26,6 +26,7 @@ mod registers;
 mod replays;
 mod submissions;
 mod suppressions;
+mod unrouted;
 
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,7 @@ pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
 pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression, SuppressionFilter};
+pub use unrouted::Unrouted;
 
 /// Applied in order, each once, under a lock.
 const MIGRATIONS: &[&str] = &[

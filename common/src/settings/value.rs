@@ -166,6 +166,7 @@ impl Setting for ByteSize {
     }
     fn show(&self) -> Value {
         let (size, unit) = match self.0 {
+            size if size > 0 && size.is_multiple_of(1 << 30) => (size >> 30, "GiB"),
             size if size > 0 && size.is_multiple_of(1 << 20) => (size >> 20, "MiB"),
             size if size > 0 && size.is_multiple_of(1 << 10) => (size >> 10, "KiB"),
             size => (size, "B"),

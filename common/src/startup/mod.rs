@@ -2,8 +2,8 @@
 //!
 //! 1. [`load`] reads the configuration, or says all that is wrong with it and gives the exit code 64;
 //! 2. [`run`] sets up logs, metrics, TLS and the runtime, lets the binary start its loops, and waits for the end;
-//! 3. inside of it, [`queue()`], [`claims()`] and [`ledger()`] give the stores, away or not, and [`Process::watch`] opens the operations
-//!    listener.
+//! 3. inside of it, [`queue()`], [`spool()`], [`claims()`] and [`ledger()`] give the stores, away or not, and
+//!    [`Process::watch`] opens the operations listener.
 
 mod ledger;
 mod stores;
@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub use ledger::{ledger, ledger_at_once};
-pub use stores::{claims, queue};
+pub use stores::{Late, claims, queue, spool};
 
 /// All binaries are released together.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

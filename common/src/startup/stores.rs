@@ -10,6 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 use tokio::{sync::SetOnce, time::timeout};
 use tracing::{info, warn};
@@ -18,7 +19,7 @@ use crate::{
     claims::{self, Claim, Claims, Wish},
     config::Config,
     lifecycle::Lifecycle,
-    queue::{self, Consumer, Depth, Message, Queue, QueueName},
+    queue::{self, Consumer, Depth, Message, Queue, QueueName, SqliteQueue},
 };
 
 /// How long a process waits for a store before it starts without it.
@@ -58,6 +59,29 @@ pub async fn queue(
     late
 }
 
+/// The spool, with `queues` declared, on the same terms as [`queue()`]; none if none is configured.
+pub async fn spool(
+    config: &Config,
+    queues: Vec<QueueName>,
+    lifecycle: &Lifecycle,
+) -> Option<Arc<Late<SqliteQueue>>> {
+    // A path may hold what has a meaning in a URL.
+    let path = config.ingress.spool.as_ref()?.path.to_string_lossy();
+    let url = format!("sqlite:{}", utf8_percent_encode(&path, NON_ALPHANUMERIC));
+    let queues: Arc<[QueueName]> = queues.into();
+    let late = Arc::new(Late::new("spool"));
+    let attempt = move || {
+        let (url, queues) = (url.clone(), Arc::clone(&queues));
+        async move {
+            let file = SqliteQueue::open(&url).await?;
+            file.declare(&queues).await?;
+            Ok::<_, queue::Error>(Arc::new(file))
+        }
+    };
+    late.connect(attempt, lifecycle).await;
+    Some(late)
+}
+
 /// The claims store, on the same terms as [`queue()`].
 pub async fn claims(config: &Config, lifecycle: &Lifecycle) -> Arc<dyn Claims> {
     let (url, prefix) = (config.claims.url.clone(), config.claims.prefix.clone());
@@ -71,7 +95,7 @@ pub async fn claims(config: &Config, lifecycle: &Lifecycle) -> Arc<dyn Claims> {
 }
 
 /// A store that may still be on its way.
-struct Late<T: ?Sized> {
+pub struct Late<T: ?Sized> {
     name: &'static str,
     store: SetOnce<Arc<T>>,
     /// Why it is not there yet.
@@ -150,7 +174,13 @@ impl<T: ?Sized + Send + Sync + 'static> Late<T> {
         false
     }
 
-    fn get(&self) -> Result<&Arc<T>, Box<dyn std::error::Error + Send + Sync>> {
+    /// The store once it is there.
+    pub async fn opened(&self) -> &Arc<T> {
+        self.store.wait().await
+    }
+
+    /// The store, or why it is not there yet.
+    pub fn get(&self) -> Result<&Arc<T>, Box<dyn std::error::Error + Send + Sync>> {
         self.store.get().ok_or_else(|| {
             self.why
                 .lock()

@@ -70,11 +70,13 @@ pub(crate) async fn open(config: &Config, queue: Arc<TestQueue>) -> Door {
         .await
         .unwrap();
     let address = listener.local_addr().unwrap();
+    let spool = ingress::Spool::open(config, &lifecycle).await;
     ingress::run(
         listener,
         &config.ingress,
         &config.sources,
         queue.clone(),
+        spool,
         &lifecycle,
     );
     Door {
@@ -87,7 +89,8 @@ pub(crate) async fn open(config: &Config, queue: Arc<TestQueue>) -> Door {
 /// A door without a socket, for what has to be polled step by step.
 pub(crate) fn router(text: &str, queue: &Arc<TestQueue>) -> Router {
     let config = config(text);
-    let gatherer = ingress::Gatherer::start(queue.clone(), &config.ingress, &Lifecycle::new());
+    let gatherer =
+        ingress::Gatherer::start(queue.clone(), None, &config.ingress, &Lifecycle::new());
     ingress::router(ingress::App::new(
         &config.ingress,
         &config.sources,

@@ -20,3 +20,5 @@ mod limits;
 mod queue;
 #[cfg(test)]
 mod shutdown;
+#[cfg(test)]
+mod spool;

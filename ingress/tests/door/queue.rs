@@ -64,6 +64,11 @@ impl TestQueue {
         begun.expect("a publish should begin").unwrap().forget();
     }
 
+    /// How many more publishes have begun.
+    pub(crate) fn offered(&self) -> usize {
+        self.begun.available_permits()
+    }
+
     /// The envelopes of each stored message, with the message's queue.
     pub(crate) fn stored(&self) -> Vec<(QueueName, Vec<Envelope>)> {
         let stored = self.stored.lock().unwrap();

@@ -5,6 +5,7 @@ mod bench;
 mod endpoints;
 mod overtaken;
 mod receiver;
+mod sweep;
 
 use std::{sync::Arc, time::Duration};
 

@@ -77,6 +77,15 @@ impl SqliteQueue {
         open.await.map_err(|error| failure(Arc::new(error)))
     }
 
+    /// The bytes of the file that hold something: what was acknowledged makes room, though the file does not shrink.
+    pub async fn used(&self) -> Result<u64> {
+        let used = "SELECT (pages.page_count - free.freelist_count) * size.page_size
+            FROM pragma_page_count AS pages, pragma_freelist_count AS free, pragma_page_size AS size";
+        let used = sqlx::query_scalar::<_, i64>(used).fetch_one(&self.readers);
+        let used = used.await.map_err(|error| failure(Arc::new(error)))?;
+        Ok(used.cast_unsigned())
+    }
+
     fn id(&self, queue: &QueueName) -> Result<i64> {
         let declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
         declared
