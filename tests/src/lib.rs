@@ -3,12 +3,14 @@
 
 mod process;
 mod receiver;
+mod servers;
 mod stores;
 
 use std::time::{Duration, Instant};
 
-pub use process::{Process, binary};
-pub use receiver::{Heard, Receiver};
+pub use process::{API_KEY, FAULT, Process, binary, signal};
+pub use receiver::{Conduct, Heard, Receiver, Told};
+pub use servers::Servers;
 pub use stores::{Kind, Stores};
 
 /// Nothing that a test waits for takes this long unless it never comes.
