@@ -1,5 +1,7 @@
 //! How each harm is done to the world, and mended as an orchestrator, an operator or the other side would.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde_json::json;
 use tests::{FAULT, until};
@@ -12,9 +14,6 @@ use crate::{
 
 /// The target that misbehaves.
 const TARGET: &str = "/crm";
-
-/// Debian's libfaketime, which gives one process a clock of its own.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /// A harm that was done, and what it takes to mend it.
 pub(crate) enum Done {
@@ -168,19 +167,24 @@ async fn set_back(world: &mut World, service: Service) -> Done {
     assert!(ended.success(), "SIGTERM under load: {ended}");
     tell_time(world, "+0");
     let file = world.folder().join("faketime");
+    let library = faketime();
     let environment = [
-        ("LD_PRELOAD", FAKETIME),
+        ("LD_PRELOAD", library.to_str().unwrap()),
         ("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap()),
         ("FAKETIME_CACHE_DURATION", "1"),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
     ];
-    assert!(
-        std::fs::exists(FAKETIME).unwrap(),
-        "scripts/install installs libfaketime"
-    );
     world.process(index).again_with(&environment).await;
     tell_time(world, "-3600");
     Done::Elsewhen(index)
+}
+
+/// Debian's libfaketime, which gives one process a clock of its own, in the folder of this machine's kind.
+fn faketime() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").unwrap();
+    let libraries = folders.map(|folder| folder.unwrap().path().join("faketime/libfaketime.so.1"));
+    let mut found = libraries.filter(|library| library.exists());
+    found.next().expect("scripts/install installs libfaketime")
 }
 
 fn tell_time(world: &World, offset: &str) {

@@ -6,14 +6,14 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{
-    failure,
+    failure, file,
     handle::{Answer, Board, Command, Handle, lease_ended},
     statements::{self, Incoming, Taken, micros},
 };
@@ -32,6 +32,7 @@ pub(in super::super) struct Timing {
 /// Opens a session on `connection`, and starts writing.
 pub(super) async fn start(
     mut connection: SqliteConnection,
+    options: SqliteConnectOptions,
     poison: i64,
     timing: Timing,
 ) -> sqlx::Result<Handle> {
@@ -41,6 +42,7 @@ pub(super) async fn start(
     board.begin(session);
     let writer = Writer {
         connection,
+        options,
         inbox,
         board: board.clone(),
         poison,
@@ -67,6 +69,7 @@ fn now() -> i64 {
 
 struct Writer {
     connection: SqliteConnection,
+    options: SqliteConnectOptions,
     inbox: mpsc::UnboundedReceiver<Command>,
     board: Arc<Board>,
     poison: i64,
@@ -117,6 +120,7 @@ impl Writer {
                     }
                     if let Err(error) = self.look_around(&mut renewed).await {
                         tracing::warn!(%error, "the queue's file could not be looked after, trying again");
+                        self.mend().await;
                     }
                 }
             }
@@ -199,6 +203,7 @@ impl Writer {
                 }
             }
             Err(error) => {
+                self.mend().await;
                 let error = Arc::new(error);
                 self.unclaimed.extend(group.released);
                 group
@@ -218,6 +223,13 @@ impl Writer {
                     .into_iter()
                     .for_each(|(_, _, answer)| drop(answer.send(Err(failure(error.clone())))));
             }
+        }
+    }
+
+    /// Makes sure, after a failure, that the next transaction can begin. If that fails, it is tried again after the next.
+    async fn mend(&mut self) {
+        if let Err(error) = file::mend(&mut self.connection, &self.options).await {
+            tracing::warn!(%error, "the queue's file could not be opened again, trying again");
         }
     }
 
