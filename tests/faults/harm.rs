@@ -67,7 +67,12 @@ impl Done {
     /// Mends it.
     pub(crate) async fn mend(self, world: &mut World) {
         match self {
-            Self::Ended(index) => world.process(index).again().await,
+            Self::Ended(index) => {
+                world.process(index).again().await;
+                if let Some(path) = world.unanswered.take() {
+                    ask_again(world, &path).await;
+                }
+            }
             Self::Elsewhen(index) => {
                 tell_time(world, "+0");
                 let ended = world.process(index).terminate().await;
@@ -133,13 +138,13 @@ async fn kill_at(world: &mut World, service: Service, point: &str, prod: Option<
 
 impl Prod {
     /// Asks the api for what leads to one of its points. It may die of it, so there may be no answer.
-    async fn ask(self, world: &World) {
-        let api = world.api();
+    async fn ask(self, world: &mut World) {
         match self {
             Self::Retry => {
                 if let Some(id) = world.ledger.delivered_again().await {
                     let path = format!("/api/v1/deliveries/{id}/retry");
-                    api.try_ask("POST", &path, &json!({})).await.ok();
+                    world.api().try_ask("POST", &path, &json!({})).await.ok();
+                    world.unanswered = Some(path);
                 }
             }
             Self::Unquarantine => {
@@ -147,17 +152,28 @@ impl Prod {
                 world.door().post("garbled", "{").await.ok();
                 if let Some(id) = world.ledger.held().await {
                     let path = format!("/api/v1/quarantine/{id}/retry");
-                    api.try_ask("POST", &path, &json!({})).await.ok();
+                    world.api().try_ask("POST", &path, &json!({})).await.ok();
+                    world.unanswered = Some(path);
                 }
             }
             Self::Replay => {
                 let since = Timestamp::UNIX_EPOCH;
                 let until = common::clock::now();
                 let wish = json!({"target": "again", "state": "delivered", "since": since.to_string(), "until": until.to_string()});
+                let api = world.api();
                 api.try_ask("POST", "/api/v1/replays", &wish).await.ok();
             }
         }
     }
+}
+
+/// Who asked for something and got no answer asks again. A replay goes on by itself.
+async fn ask_again(world: &World, path: &str) {
+    until(&format!("{path} is answered"), async || {
+        let asked = world.api().try_ask("POST", path, &json!({})).await;
+        asked.ok().filter(|answer| answer.status().is_success())
+    })
+    .await;
 }
 
 /// Starts a process anew with a clock that is then set back while it runs.

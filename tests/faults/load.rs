@@ -17,8 +17,9 @@ use tokio::{
 
 use crate::event::{Event, by_hand};
 
-/// How long the sender waits before it sends again.
+/// How long the sender waits before it sends again: each time twice as long, as providers do, up to a bound.
 const AGAIN: Duration = Duration::from_millis(500);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(4);
 
 /// How often somebody is suppressed by hand.
 const BY_HAND: Duration = Duration::from_secs(1);
@@ -150,9 +151,11 @@ impl Sender {
     }
 
     async fn until_taken(&self, url: &str, body: &str) {
+        let mut pause = AGAIN;
         while !self.is_taken(url, body).await {
             Counts::one(&self.counts.refused);
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(pause).await;
+            pause = AGAIN_AT_MOST.min(pause * 2);
         }
     }
 

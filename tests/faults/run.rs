@@ -121,6 +121,10 @@ async fn strike(world: &mut World, fault: &Fault, plan: &Plan) -> Line {
     let (before, begun) = (world.accepted(), Instant::now());
     let done: Done = fault.harm.inject(world).await;
     offered(world, u64::from(plan.rate) * LASTS).await;
+    if matches!(done, Done::Elsewhen(_)) {
+        // Nothing waits until the clock has caught up.
+        flows(world, "while a clock is an hour behind").await;
+    }
     done.mend(world).await;
     let mended = Instant::now();
     world.all_ready().await;

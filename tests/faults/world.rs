@@ -61,6 +61,8 @@ pub(crate) struct World {
     pub(crate) random: StdRng,
     /// Deliveries that were in hand at a kill: a target may hear of so many again.
     pub(crate) in_hand: u64,
+    /// What the api was last asked for, to no answer.
+    pub(crate) unanswered: Option<String>,
     pub(crate) disk: Option<Disk>,
     pub(crate) proxy: Option<Proxy>,
     pub(crate) stores: Stores,
@@ -124,6 +126,7 @@ impl World {
             load: Load::start(doors, rate),
             random: StdRng::seed_from_u64(seed),
             in_hand: 0,
+            unanswered: None,
             disk,
             proxy,
             stores,

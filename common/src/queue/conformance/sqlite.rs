@@ -155,6 +155,30 @@ async fn ended(store: &Store) {
     assert_eq!(receive_one(&mut consumer).await.body, "taken");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_published_before_the_clock_was_set_back_is_not_late() {
+    run(Store::sqlite(), |store| set_back(store).boxed()).await;
+}
+
+async fn set_back(store: &Store) {
+    let queue = open(store, BRIEF).await;
+    queue
+        .publish(vec![message(&URGENT, "ready")])
+        .await
+        .unwrap();
+    drop(queue);
+    // As the file looks once the clock is an hour behind.
+    sqlx::raw_sql(
+        "UPDATE message SET published_at = published_at + 3600000000, due_at = due_at + 3600000000",
+    )
+    .execute(&mut raw(store).await)
+    .await
+    .unwrap();
+    let queue = open(store, BRIEF).await;
+    let mut consumer = queue.consume(&URGENT, 1).await.unwrap();
+    assert_eq!(receive_one(&mut consumer).await.body, "ready");
+}
+
 #[tokio::test]
 async fn a_file_of_a_later_release_is_refused() {
     run(Store::sqlite(), |store| later(store).boxed()).await;
