@@ -21,6 +21,8 @@ pub mod ops;
 pub mod outbound;
 pub mod patience;
 pub mod providers;
+#[cfg(any(test, feature = "faults"))]
+pub mod proxy;
 pub mod queue;
 pub mod request;
 pub mod schedule;

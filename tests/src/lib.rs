@@ -3,16 +3,18 @@
 
 mod process;
 mod receiver;
+mod servers;
 mod stores;
 
 use std::time::{Duration, Instant};
 
-pub use process::{Process, binary};
-pub use receiver::{Heard, Receiver};
+pub use process::{API_KEY, FAULT, Process, binary, signal};
+pub use receiver::{Conduct, Heard, Receiver, Told};
+pub use servers::Servers;
 pub use stores::{Kind, Stores};
 
-/// Nothing that a test waits for takes this long unless it never comes.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// Nothing that a test waits for takes this long unless it never comes, not even while the machine has much else to do.
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Waits until `found` gives something, and gives that. Fails with `what` after [`PATIENCE`].
 pub async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {

@@ -14,7 +14,10 @@ use tokio::process::{Child, Command};
 use crate::{Stores, http, until};
 
 /// The key that every process under test takes.
-const API_KEY: &str = "end-to-end-key";
+pub const API_KEY: &str = "end-to-end-key";
+
+/// The variable that names the point at which a process dies, as `route.recorded:3`.
+pub const FAULT: &str = "OPTOUT_FAULT";
 
 /// One process, or what is left of it.
 pub struct Process {
@@ -66,7 +69,8 @@ impl Process {
         );
         let configuration = stores.folder.path().join(format!("{program}-{ops}.toml"));
         std::fs::write(&configuration, text).expect("a configuration file");
-        let child = spawn(program, &configuration, fault);
+        let environment = fault.map(|fault| (FAULT, fault));
+        let child = spawn(program, &configuration, environment.as_slice());
         let local = |port: u16| format!("http://127.0.0.1:{port}");
         let process = Self {
             program,
@@ -101,17 +105,8 @@ impl Process {
 
     /// SIGTERM, and how it ended.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let id = self
-            .child
-            .id()
-            .expect("the process was running")
-            .to_string();
-        let sent = Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .await
-            .expect("kill");
-        assert!(sent.success());
+        let id = self.child.id().expect("the process was running");
+        signal("TERM", &id.to_string()).await;
         self.child.wait().await.expect("the process ends")
     }
 
@@ -130,8 +125,23 @@ impl Process {
 
     /// Starts it again as it was, without a fault.
     pub async fn again(&mut self) {
-        self.child = spawn(self.program, &self.configuration, None);
+        self.again_with(&[]).await;
+    }
+
+    /// Starts it again with these variables in its environment.
+    pub async fn again_with(&mut self, environment: &[(&str, &str)]) {
+        self.launch(environment);
         self.ready().await;
+    }
+
+    /// The same without waiting, for one that [`FAULT`] lets die early.
+    pub fn launch(&mut self, environment: &[(&str, &str)]) {
+        self.child = spawn(self.program, &self.configuration, environment);
+    }
+
+    /// Which of the workspace's programs it is.
+    pub fn program(&self) -> &'static str {
+        self.program
     }
 
     /// Posts a webhook.
@@ -173,12 +183,22 @@ impl Process {
             .expect("JSON")
     }
 
-    /// Asks the api with a body, and gives the status and the answer.
-    pub async fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    /// Asks the api with a body; there is no answer if the process dies over it.
+    pub async fn try_ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Response, reqwest::Error> {
         let method = method.parse().expect("a method");
         let request = http().request(method, format!("{}{path}", self.api));
         let request = request.bearer_auth(API_KEY).body(body.to_string());
-        let answer = request.send().await.expect("an answer");
+        request.send().await
+    }
+
+    /// Asks the api with a body, and gives the status and the answer.
+    pub async fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.try_ask(method, path, body).await.expect("an answer");
         let status = answer.status().as_u16();
         let body = answer.bytes().await.expect("a body");
         (status, serde_json::from_slice(&body).unwrap_or_default())
@@ -201,7 +221,18 @@ impl Process {
     }
 }
 
-fn spawn(program: &str, configuration: &std::path::Path, fault: Option<&str>) -> Child {
+/// Sends a signal to a process, or to its group if a minus stands before its id.
+pub async fn signal(name: &str, id: &str) {
+    let mut kill = Command::new("kill");
+    let sent = kill
+        .args([&format!("-{name}"), "--", id])
+        .status()
+        .await
+        .expect("kill");
+    assert!(sent.success(), "there is no process {id}");
+}
+
+fn spawn(program: &str, configuration: &std::path::Path, environment: &[(&str, &str)]) -> Child {
     let mut command = Command::new(binary(program));
     command
         .arg("--config")
@@ -214,9 +245,7 @@ fn spawn(program: &str, configuration: &std::path::Path, fault: Option<&str>) ->
         .append(true)
         .open(configuration.with_extension("log"));
     command.stderr(log.expect("a log file"));
-    if let Some(fault) = fault {
-        command.env("OPTOUT_FAULT", fault);
-    }
+    command.envs(environment.iter().copied());
     command.spawn().unwrap_or_else(|error| {
         panic!("cannot start {program}: {error}; run the tests by scripts/test")
     })

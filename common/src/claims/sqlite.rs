@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{
     Connection, Row, SqliteConnection,
-    sqlite::{SqliteRow, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteRow, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
@@ -28,6 +28,7 @@ const SWEEP: usize = 16;
 /// Claims in a file.
 pub struct SqliteClaims {
     connection: Mutex<SqliteConnection>,
+    options: SqliteConnectOptions,
     lifetimes: Lifetimes,
 }
 
@@ -38,17 +39,30 @@ impl SqliteClaims {
     }
 
     pub(super) async fn open_with(url: &str, lifetimes: Lifetimes) -> Result<Self> {
-        let open =
-            async { file::open(&file::options(url, SqliteSynchronous::Normal)?, SCHEMA).await };
-        let connection = open.await.map_err(failure)?;
+        let options = file::options(url, SqliteSynchronous::Normal).map_err(failure)?;
+        let connection = file::open(&options, SCHEMA).await.map_err(failure)?;
         Ok(Self {
             connection: Mutex::new(connection),
+            options,
             lifetimes,
         })
     }
 
     async fn claim_at(&self, wishes: &[Wish], now: Timestamp) -> sqlx::Result<Vec<Claim>> {
         let mut connection = self.connection.lock().await;
+        let claimed = self.claim_on(&mut connection, wishes, now).await;
+        if claimed.is_err() {
+            file::mend(&mut connection, &self.options).await?;
+        }
+        claimed
+    }
+
+    async fn claim_on(
+        &self,
+        connection: &mut SqliteConnection,
+        wishes: &[Wish],
+        now: Timestamp,
+    ) -> sqlx::Result<Vec<Claim>> {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let sweep = "DELETE FROM claim WHERE event IN (SELECT event FROM claim WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)";
         let limit = i64::try_from(SWEEP + 2 * wishes.len()).unwrap_or(i64::MAX);
@@ -154,6 +168,28 @@ fn failure(error: sqlx::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_ended_by_itself_is_the_last_that_fails() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite:{}/claims.db", folder.path().display());
+        let claims = SqliteClaims::open(&url).await.unwrap();
+        let mut other = SqliteConnection::connect(&url).await.unwrap();
+        let full = "CREATE TRIGGER full BEFORE INSERT ON claim BEGIN SELECT RAISE(ROLLBACK, 'as a full disk does'); END";
+        sqlx::raw_sql(full).execute(&mut other).await.unwrap();
+        let wish = Wish {
+            event: uuid::Uuid::nil(),
+            envelope: uuid::Uuid::nil(),
+            fingerprint: 0,
+        };
+        claims.claim(std::slice::from_ref(&wish)).await.unwrap_err();
+        sqlx::raw_sql("DROP TRIGGER full")
+            .execute(&mut other)
+            .await
+            .unwrap();
+        let claimed = claims.claim(&[wish]).await.unwrap();
+        assert!(matches!(claimed[..], [Claim::Owned]));
+    }
 
     #[tokio::test]
     async fn expired_claims_do_not_heap_up() {

@@ -44,7 +44,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{
-    Any, AnyPool, AssertSqlSafe, Transaction,
+    Any, AnyPool, AssertSqlSafe, Connection as _, Transaction,
     any::{AnyArguments, AnyPoolOptions, install_default_drivers},
     query::Query,
 };
@@ -166,6 +166,12 @@ impl Ledger {
                     }
                     Ok(())
                 })
+            })
+            // SQLite ends a transaction by itself at some failures, a full disk among them; the driver counts it as open
+            // for ever, and begins no other on that connection.
+            .before_acquire(|connection, _| {
+                let fit = !connection.is_in_transaction();
+                Box::pin(async move { Ok(fit) })
             })
             .connect_lazy(&url)?;
         Ok(Self {

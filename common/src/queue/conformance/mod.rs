@@ -20,7 +20,6 @@ macro_rules! behaviours {
 }
 
 mod delays;
-mod proxy;
 mod rabbitmq;
 mod sqlite;
 mod suite;

@@ -11,9 +11,9 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     super::{Error, Queue, RabbitMq},
-    proxy::Proxy,
     *,
 };
+use crate::proxy::Proxy;
 
 async fn open(url: &str, store: &Store) -> Arc<RabbitMq> {
     let queue = RabbitMq::connect(url, &store.prefix, &[Duration::from_secs(3)])

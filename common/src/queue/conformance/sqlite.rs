@@ -131,6 +131,54 @@ async fn slept(store: &Store) {
     ready(&queue, &URGENT, 0).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_sqlite_ended_by_itself_is_the_last_that_fails() {
+    run(Store::sqlite(), |store| ended(store).boxed()).await;
+}
+
+async fn ended(store: &Store) {
+    let queue = open(store, BRIEF).await;
+    let mut other = raw(store).await;
+    let full = "CREATE TRIGGER full BEFORE INSERT ON body BEGIN SELECT RAISE(ROLLBACK, 'as a full disk does'); END";
+    sqlx::raw_sql(full).execute(&mut other).await.unwrap();
+    let refused = queue.publish(vec![message(&URGENT, "refused")]).await;
+    assert!(refused.is_err());
+    sqlx::raw_sql("DROP TRIGGER full")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    queue
+        .publish(vec![message(&URGENT, "taken")])
+        .await
+        .unwrap();
+    let mut consumer = queue.consume(&URGENT, 1).await.unwrap();
+    assert_eq!(receive_one(&mut consumer).await.body, "taken");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_published_before_the_clock_was_set_back_is_not_late() {
+    run(Store::sqlite(), |store| set_back(store).boxed()).await;
+}
+
+async fn set_back(store: &Store) {
+    let queue = open(store, BRIEF).await;
+    queue
+        .publish(vec![message(&URGENT, "ready")])
+        .await
+        .unwrap();
+    drop(queue);
+    // As the file looks once the clock is an hour behind.
+    sqlx::raw_sql(
+        "UPDATE message SET published_at = published_at + 3600000000, due_at = due_at + 3600000000",
+    )
+    .execute(&mut raw(store).await)
+    .await
+    .unwrap();
+    let queue = open(store, BRIEF).await;
+    let mut consumer = queue.consume(&URGENT, 1).await.unwrap();
+    assert_eq!(receive_one(&mut consumer).await.body, "ready");
+}
+
 #[tokio::test]
 async fn a_file_of_a_later_release_is_refused() {
     run(Store::sqlite(), |store| later(store).boxed()).await;

@@ -73,6 +73,19 @@ async fn prepare(
     Ok(connection)
 }
 
+/// Opens a connection anew if what just failed on it left it of no further use. SQLite ends a transaction by itself at
+/// some failures, a full disk among them; the driver counts it as open for ever, and begins no other.
+pub(crate) async fn mend(
+    connection: &mut SqliteConnection,
+    options: &SqliteConnectOptions,
+) -> sqlx::Result<()> {
+    // The answer comes after the rollback of what failed was tried.
+    if connection.ping().await.is_err() || connection.is_in_transaction() {
+        *connection = options.connect().await?;
+    }
+    Ok(())
+}
+
 /// The primary result code, where SQLite gave one: 5 busy, 13 full.
 pub(crate) fn result_code(error: &sqlx::Error) -> Option<u32> {
     let extended: u32 = error.as_database_error()?.code()?.parse().ok()?;

@@ -66,8 +66,8 @@ impl SqliteQueue {
                 statements::declare(&mut connection, &QueueName::Poison.to_string()).await?;
             let readers = SqlitePoolOptions::new()
                 .max_connections(2)
-                .connect_lazy_with(options);
-            let writer = writer::start(connection, poison, timing).await?;
+                .connect_lazy_with(options.clone());
+            let writer = writer::start(connection, options, poison, timing).await?;
             Ok(Self {
                 writer,
                 readers,

@@ -102,6 +102,25 @@ pub(super) async fn leave_session(
     Ok(())
 }
 
+/// Brings to the present what is dated ahead of it, since the clock was set back meanwhile: a delay begins anew, and
+/// nobody's lease holds for longer than one given now. Done twice it changes nothing more.
+pub(super) async fn set_back(
+    connection: &mut SqliteConnection,
+    now: i64,
+    lease_until: i64,
+) -> Result<()> {
+    let messages = "UPDATE message SET due_at = ?1 + due_at - published_at, published_at = ?1 WHERE published_at > ?1";
+    sqlx::query(messages)
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("UPDATE session SET lease_until = ?1 WHERE lease_until > ?1")
+        .bind(lease_until)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn publish(
     connection: &mut SqliteConnection,
     incoming: &[&Incoming],

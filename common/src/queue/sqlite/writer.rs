@@ -6,14 +6,14 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{
-    failure,
+    failure, file,
     handle::{Answer, Board, Command, Handle, lease_ended},
     statements::{self, Incoming, Taken, micros},
 };
@@ -21,6 +21,9 @@ use crate::clock;
 
 /// At most so many callers share a commit.
 const GROUP: usize = 1024;
+
+/// A clock that goes back by less is being trimmed, which delays nothing by more than that.
+const STEP: Duration = Duration::from_secs(1);
 
 /// How long a lease holds, and how often other processes' doings are looked for.
 #[derive(Debug, Clone, Copy)]
@@ -32,21 +35,26 @@ pub(in super::super) struct Timing {
 /// Opens a session on `connection`, and starts writing.
 pub(super) async fn start(
     mut connection: SqliteConnection,
+    options: SqliteConnectOptions,
     poison: i64,
     timing: Timing,
 ) -> sqlx::Result<Handle> {
     let (commands, inbox) = mpsc::unbounded_channel();
     let board = Arc::new(Board::default());
+    statements::set_back(&mut connection, now(), lease_end(timing)).await?;
     let session = statements::open_session(&mut connection, lease_end(timing)).await?;
     board.begin(session);
     let writer = Writer {
         connection,
+        options,
         inbox,
         board: board.clone(),
         poison,
         timing,
         session,
         version: 0,
+        seen: (now(), Instant::now()),
+        set_back: false,
         unclaimed: Vec::new(),
     };
     #[expect(
@@ -67,6 +75,7 @@ fn now() -> i64 {
 
 struct Writer {
     connection: SqliteConnection,
+    options: SqliteConnectOptions,
     inbox: mpsc::UnboundedReceiver<Command>,
     board: Arc<Board>,
     poison: i64,
@@ -74,6 +83,10 @@ struct Writer {
     session: i64,
     /// `PRAGMA data_version`: changes when another connection has committed.
     version: i64,
+    /// What the clock said, and when.
+    seen: (i64, Instant),
+    /// The clock went back, and the file is still to follow.
+    set_back: bool,
     /// In hand, but of no consumer: to be given back with the next transaction.
     unclaimed: Vec<u64>,
 }
@@ -117,6 +130,7 @@ impl Writer {
                     }
                     if let Err(error) = self.look_around(&mut renewed).await {
                         tracing::warn!(%error, "the queue's file could not be looked after, trying again");
+                        self.mend().await;
                     }
                 }
             }
@@ -199,6 +213,7 @@ impl Writer {
                 }
             }
             Err(error) => {
+                self.mend().await;
                 let error = Arc::new(error);
                 self.unclaimed.extend(group.released);
                 group
@@ -218,6 +233,13 @@ impl Writer {
                     .into_iter()
                     .for_each(|(_, _, answer)| drop(answer.send(Err(failure(error.clone())))));
             }
+        }
+    }
+
+    /// Makes sure, after a failure, that the next transaction can begin. If that fails, it is tried again after the next.
+    async fn mend(&mut self) {
+        if let Err(error) = file::mend(&mut self.connection, &self.options).await {
+            tracing::warn!(%error, "the queue's file could not be opened again, trying again");
         }
     }
 
@@ -252,8 +274,24 @@ impl Writer {
         })
     }
 
+    /// Follows a clock that was set back: else what is ready would wait until it has caught up, maybe for an hour.
+    async fn follow_clock(&mut self) -> sqlx::Result<()> {
+        let (said, at) = std::mem::replace(&mut self.seen, (now(), Instant::now()));
+        let expected = said.saturating_add(micros(self.seen.1 - at));
+        self.set_back |= self.seen.0 < expected.saturating_sub(micros(STEP));
+        if self.set_back {
+            let lease_until = lease_end(self.timing);
+            statements::set_back(&mut self.connection, self.seen.0, lease_until).await?;
+            tracing::warn!("the clock was set back; the queue follows it");
+            self.set_back = false;
+            self.board.wake(|_| true);
+        }
+        Ok(())
+    }
+
     /// Notices what other processes did, renews the lease, and ends those of processes that died.
     async fn look_around(&mut self, renewed: &mut Instant) -> sqlx::Result<()> {
+        self.follow_clock().await?;
         let version = sqlx::query_scalar("PRAGMA data_version")
             .fetch_one(&mut self.connection)
             .await?;

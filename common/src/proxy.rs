@@ -1,4 +1,4 @@
-//! A TCP proxy that a test puts before the broker, to cut its connections.
+//! A TCP proxy that a test puts before a store, to cut its connections. Compiled only for tests: the feature `faults`.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -10,17 +10,18 @@ use tokio::{
 };
 
 /// Stops when it is dropped.
-pub(super) struct Proxy {
-    pub(super) address: SocketAddr,
+#[derive(Debug)]
+pub struct Proxy {
+    pub address: SocketAddr,
     open: Arc<watch::Sender<bool>>,
     _task: JoinSet<()>,
 }
 
 impl Proxy {
     /// Listens on a port of its own, and passes everything on to `target`.
-    pub(super) async fn before(target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+    pub async fn before(target: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
         let open = Arc::new(watch::Sender::new(true));
         let mut task = JoinSet::new();
         task.spawn(serve(listener, target, open.clone()));
@@ -32,11 +33,12 @@ impl Proxy {
     }
 
     /// Cuts every connection, and refuses new ones until [`Self::mend`].
-    pub(super) fn cut(&self) {
+    pub fn cut(&self) {
         self.open.send_replace(false);
     }
 
-    pub(super) fn mend(&self) {
+    /// Lets new connections through again.
+    pub fn mend(&self) {
         self.open.send_replace(true);
     }
 }
@@ -44,7 +46,11 @@ impl Proxy {
 async fn serve(listener: TcpListener, target: String, open: Arc<watch::Sender<bool>>) {
     let mut connections = JoinSet::new();
     loop {
-        let (mut client, _) = listener.accept().await.unwrap();
+        let Ok((mut client, _)) = listener.accept().await else {
+            continue;
+        };
+        // Those that have ended are forgotten.
+        while connections.try_join_next().is_some() {}
         if !*open.borrow() {
             continue;
         }

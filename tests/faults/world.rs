@@ -1,0 +1,239 @@
+//! Everything that a run has of its own: servers, processes, a folder, a receiver for the targets, and the load.
+
+use std::path::Path;
+
+use common::proxy::Proxy;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tests::{API_KEY, Kind, Process, Receiver, Servers, Stores};
+
+use crate::{
+    disk::Disk,
+    fault::Service,
+    ledger::Ledger,
+    load::{Counts, Doors, Load},
+};
+
+/// Calls under way at a time, per target and worker.
+const SLOTS: u32 = 8;
+
+/// The targets: what each is told of, and whether it is told again on purpose, so that repeats there are none.
+pub(crate) const TARGETS: [Target; 3] = [
+    Target {
+        name: "hook",
+        kinds: &["*"],
+        is_told_again: false,
+    },
+    Target {
+        name: "crm",
+        kinds: &["unsubscribed", "resubscribed", "suppressed"],
+        is_told_again: false,
+    },
+    Target {
+        name: "again",
+        kinds: &["bounced"],
+        is_told_again: true,
+    },
+];
+
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    kinds: &'static [&'static str],
+    pub(crate) is_told_again: bool,
+}
+
+impl Target {
+    pub(crate) fn takes(&self, kind: &str) -> bool {
+        self.kinds
+            .iter()
+            .any(|taken| *taken == "*" || *taken == kind)
+    }
+
+    pub(crate) fn path(&self) -> String {
+        format!("/{}", self.name)
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) kind: Kind,
+    pub(crate) receiver: Receiver,
+    pub(crate) ledger: Ledger,
+    pub(crate) load: Load,
+    pub(crate) random: StdRng,
+    /// Deliveries that were in hand at a kill: a target may hear of so many again.
+    pub(crate) in_hand: u64,
+    /// What the api was last asked for, to no answer.
+    pub(crate) unanswered: Option<String>,
+    pub(crate) disk: Option<Disk>,
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) stores: Stores,
+    pub(crate) servers: Option<Servers>,
+    processes: Vec<Process>,
+}
+
+impl World {
+    /// Starts everything, and a load of `rate` events a second.
+    pub(crate) async fn start(kind: Kind, rate: u32, seed: u64) -> Self {
+        // The logs of a run that fails are kept.
+        let mut folder = tempfile::Builder::new()
+            .prefix("faults-")
+            .tempdir()
+            .unwrap();
+        folder.disable_cleanup(true);
+        let (mut servers, mut proxy, mut disk) = (None, None, None);
+        let (queue, claims, ledger);
+        match kind {
+            Kind::Scaled => {
+                let started = Servers::start().await;
+                let broker = started.url("AMQP");
+                let (start, rest) = broker.split_once('@').unwrap();
+                let (address, host) = rest.split_once('/').unwrap();
+                let before = Proxy::before(address.to_owned()).await;
+                queue = format!("{start}@{}/{host}", before.address);
+                (claims, ledger) = (started.url("REDIS"), started.url("POSTGRES"));
+                (servers, proxy) = (Some(started), Some(before));
+            }
+            Kind::Embedded => {
+                let data = folder.path().join("data");
+                let mounted = Disk::at(&data);
+                let file = |name: &str| format!("sqlite:{}", data.join(name).display());
+                (queue, claims, ledger) = (file("queue.db"), file("queue.db"), file("ledger.db"));
+                disk = Some(mounted);
+            }
+        }
+        let stores = Stores {
+            kind,
+            folder,
+            queue,
+            claims,
+            ledger,
+            prefix: "faults".to_owned(),
+        };
+        let receiver = Receiver::brief().await;
+        let rest = configuration(&receiver);
+        let mut processes = vec![];
+        for program in programs(kind) {
+            processes.push(Process::start(program, &stores, &rest, None).await);
+        }
+        let doors = Doors {
+            ingress: processes[0].door.clone(),
+            api: processes.last().unwrap().api.clone(),
+            key: API_KEY,
+        };
+        Self {
+            kind,
+            receiver,
+            ledger: Ledger::at(&stores.ledger),
+            load: Load::start(doors, rate),
+            random: StdRng::seed_from_u64(seed),
+            in_hand: 0,
+            unanswered: None,
+            disk,
+            proxy,
+            stores,
+            servers,
+            processes,
+        }
+    }
+
+    /// One of the processes that do this.
+    pub(crate) fn one_of(&mut self, service: Service) -> usize {
+        match (self.kind, service) {
+            (Kind::Embedded, _) | (_, Service::Ingress) => 0,
+            (_, Service::Worker) => self.random.random_range(1..=2),
+            (_, Service::Api) => 3,
+        }
+    }
+
+    pub(crate) fn process(&mut self, index: usize) -> &mut Process {
+        &mut self.processes[index]
+    }
+
+    /// The process that answers the api.
+    pub(crate) fn api(&self) -> &Process {
+        self.processes.last().unwrap()
+    }
+
+    pub(crate) fn servers(&self) -> &Servers {
+        self.servers.as_ref().expect("the scaled world has servers")
+    }
+
+    /// The process that takes webhooks.
+    pub(crate) fn door(&self) -> &Process {
+        &self.processes[0]
+    }
+
+    /// Where logs and configurations are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.stores.folder.path()
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        Counts::of(&self.load.counts.accepted)
+    }
+
+    /// All that were started and not killed still run.
+    pub(crate) fn all_run(&mut self, after: &str) {
+        for process in &mut self.processes {
+            let program = process.program();
+            assert!(process.is_running(), "{program} ended by itself: {after}");
+        }
+    }
+
+    /// Every process sees all that it depends on.
+    pub(crate) async fn all_ready(&self) {
+        for process in &self.processes {
+            process.ready().await;
+        }
+    }
+
+    /// Its logs are of no further use.
+    pub(crate) fn forget_logs(&mut self) {
+        self.stores.folder.disable_cleanup(false);
+    }
+
+    /// Ends all processes in order, by which they give back what they still hold.
+    pub(crate) async fn stop(&mut self) {
+        for process in &mut self.processes {
+            let ended = process.terminate().await;
+            assert!(ended.success(), "{}: {ended}", process.program());
+        }
+    }
+}
+
+fn programs(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Scaled => &["ingress", "worker", "worker", "api"],
+        Kind::Embedded => &["optout"],
+    }
+}
+
+/// Four sources, and the targets. A schedule that is over only after minutes, so that none of these faults outlasts it.
+fn configuration(receiver: &Receiver) -> String {
+    let pauses = ["300ms", "1s", "1s", "2s"]
+        .into_iter()
+        .chain(std::iter::repeat_n("5s", 60));
+    let pauses: Vec<_> = pauses.map(|pause| format!("\"{pause}\"")).collect();
+    let mut text = format!(
+        "[retry]\nschedule = [{}]\n[outbound]\nallow_networks = [\"127.0.0.0/8\"]\n",
+        pauses.join(", ")
+    );
+    for (name, provider) in [
+        ("postmark", "postmark"),
+        ("sentinmail", "sentinmail"),
+        ("notifiedby", "notifiedby"),
+        ("garbled", "notifiedby"),
+    ] {
+        text += &format!(
+            "[[sources]]\nname = \"{name}\"\nprovider = \"{provider}\"\nauth = {{ kind = \"none\" }}\n"
+        );
+    }
+    for target in &TARGETS {
+        let (name, url) = (target.name, receiver.url(&target.path()));
+        text += &format!(
+            "[[targets]]\nname = \"{name}\"\nkind = \"http\"\nevents = {:?}\nurl = \"{url}\"\ntimeout = \"3s\"\n\
+             slots = {SLOTS}\nsign = false\n",
+            target.kinds
+        );
+    }
+    text
+}
