@@ -97,7 +97,7 @@ async fn door_again(folder: &TempDir, broker: &Arc<TestQueue>, bodies: &[String]
 async fn in_order(broker: &TestQueue, bodies: &[String]) {
     let arrived = arrived(broker, bodies.len()).await;
     let arrived: Vec<_> = arrived.iter().map(|envelope| &envelope.body[..]).collect();
-    let bodies: Vec<_> = bodies.iter().map(|body| body.as_bytes()).collect();
+    let bodies: Vec<_> = bodies.iter().map(String::as_bytes).collect();
     assert_eq!(arrived, bodies);
 }
 
