@@ -193,17 +193,27 @@ impl Lane {
         let Some(spool) = &self.spool else {
             return self.confirmed(message, self.patience).await;
         };
-        if !spool.bypasses() {
-            let share = self.patience / BROKERS_SHARE;
+        let share = self.patience / BROKERS_SHARE;
+        let bypasses = spool.bypasses();
+        if !bypasses {
             match self.confirmed(message.clone(), share).await {
                 Ok(()) => return Ok(()),
                 Err(why) => spool.lost(&why),
             }
         }
-        match timeout(self.patience, spool.put(message, envelopes)).await {
-            Ok(put) => put.map_err(|error| error.to_string()),
-            Err(_) => Err("the spool did not commit in time".to_owned()),
+        let put = spool.put(message.clone(), envelopes);
+        let why = match timeout(self.patience, put).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the spool did not commit in time".to_owned(),
+        };
+        if bypasses {
+            let confirmed = self.confirmed(message, share).await;
+            confirmed.map_err(|broker| format!("{why}; {broker}"))?;
+            spool.regained();
+            return Ok(());
         }
+        Err(why)
     }
 
     /// Publishes to the broker.

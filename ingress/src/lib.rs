@@ -125,17 +125,17 @@ pub fn run(
     settings: &config::Ingress,
     sources: &[Source],
     queue: Arc<dyn Queue>,
-    spool: Option<Arc<Spool>>,
+    spool: Option<&Arc<Spool>>,
     lifecycle: &Lifecycle,
 ) {
     if sources.is_empty() {
         warn!("no [[sources]] are configured: every webhook is answered 404");
     }
-    if let Some(spool) = &spool {
+    if let Some(spool) = spool {
         let drain = spool::drain::run(Arc::clone(spool), Arc::clone(&queue), lifecycle.clone());
         lifecycle.spawn("ingress.spool", drain);
     }
-    let gatherer = Gatherer::start(queue, spool.as_ref(), settings, lifecycle);
+    let gatherer = Gatherer::start(queue, spool, settings, lifecycle);
     let app = router(App::new(settings, sources, gatherer));
     let limits = Limits {
         header_timeout: settings.read_timeout,

@@ -31,7 +31,7 @@ async fn start(process: Process, loaded: Loaded, (): ()) -> anyhow::Result<()> {
         &config.ingress,
         &config.sources,
         queue,
-        spool,
+        spool.as_ref(),
         lifecycle,
     );
     Ok(())

@@ -59,7 +59,7 @@ pub(crate) async fn start(
         &config.ingress,
         &config.sources,
         Arc::clone(&queue),
-        spool,
+        spool.as_ref(),
         lifecycle,
     );
     api::run(desk, config, ledger, queue, lifecycle)?;

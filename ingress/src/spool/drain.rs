@@ -30,8 +30,8 @@ const BATCH: u16 = 32;
 /// How long nothing urgent has to come after a full batch of it, for the rest to have its turn.
 const BREATH: Duration = Duration::from_secs(1);
 
-/// How often a broker is asked for while nothing waits that could be published to it.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// The pause after a failure of the file.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ pub(crate) async fn run(
             }
             if let Err(error) = drained {
                 tracing::warn!(%error, "the spool's file cannot be read, trying again");
-                sleep(PROBE_EVERY).await;
+                sleep(PAUSE).await;
             }
         }
     };
@@ -83,10 +83,6 @@ async fn drain(
             taken = first.take(Duration::ZERO) => (&mut first, BREATH, taken?),
             taken = second.take(pause) => (&mut second, Duration::ZERO, taken?),
             taken = last.take(pause) => (&mut last, Duration::ZERO, taken?),
-            () = back(spool, broker) => {
-                spool.regained();
-                continue;
-            }
         };
         let full = taken.len() == usize::from(BATCH);
         pause = if full { breath } else { Duration::ZERO };
@@ -160,19 +156,6 @@ async fn send_on(
         published
     })
     .await
-}
-
-/// Ends when a broker that was away answers: for when another process has taken all that could be published to it.
-async fn back(spool: &Spool, broker: &dyn Queue) {
-    let mut away = spool.away.subscribe();
-    loop {
-        // The sender is the spool's own, which is here.
-        away.wait_for(|away| *away).await.ok();
-        sleep(PROBE_EVERY).await;
-        if broker.ping().await.is_ok() {
-            return;
-        }
-    }
 }
 
 /// Keeps the gauges. A file that cannot be read leaves them as they were.

@@ -5,7 +5,8 @@
 //! - A file that holds `max_size` takes no more until it is drained. Asked of the file before each write, so it counts
 //!   what others wrote; it may be passed by one message of each process.
 //! - While the broker is known to be away ([`Spool::bypasses`]) no request waits for it: the [`drain`] finds out when it
-//!   is back.
+//!   is back. What the spool does not take is offered to the broker all the same, so a full or broken file is never worse
+//!   than none.
 //!
 //! What is true if the process dies: before the commit, nothing was answered, and the provider sends it again; after it,
 //! the message is in the file, and is sent on by the next process that opens it. It can be in the broker as well, when
@@ -93,7 +94,7 @@ impl Spool {
     }
 
     /// Notes that the broker took one.
-    fn regained(&self) {
+    pub(crate) fn regained(&self) {
         if self.away.send_replace(false) {
             info!("the broker takes webhooks again");
         }

@@ -76,7 +76,7 @@ pub(crate) async fn open(config: &Config, queue: Arc<TestQueue>) -> Door {
         &config.ingress,
         &config.sources,
         queue.clone(),
-        spool,
+        spool.as_ref(),
         &lifecycle,
     );
     Door {
