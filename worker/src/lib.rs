@@ -110,13 +110,8 @@ impl App {
         }
     }
 
-    /// The targets that are told of an event, and how a delivery to each begins. Nobody is told of a contact that was
-    /// erased, whom no target could know by its hash.
-    fn told_of(&self, event: &Event, known: &Known) -> Vec<(String, State)> {
-        if event.contact.as_ref().is_some_and(Contact::is_erased) {
-            return vec![];
-        }
-        let kind = event.kind;
+    /// The targets that are told of a kind of event, and how a delivery to each begins.
+    fn told_of(&self, kind: Kind, known: &Known) -> Vec<(String, State)> {
         let told = self
             .outlets
             .iter()

@@ -16,6 +16,7 @@ use std::{
 use common::{
     claims::{Claim, Wish},
     clock,
+    contact::Contact,
     delivery::{Delivery, State},
     endpoint,
     envelope::{self, Envelope},
@@ -216,7 +217,7 @@ fn entry<'a>(
         match claims.next() {
             Some(Claim::Settled) => duplicates.push(event.id),
             Some(Claim::Owned | Claim::Contested) | None => {
-                events.push((event, app.told_of(event, known)));
+                events.push((event, told_of(app, event, known)));
             }
         }
     }
@@ -228,6 +229,14 @@ fn entry<'a>(
         duplicates,
         unreadable,
     }
+}
+
+/// Who is told of an event: nobody of a contact that was erased, whom no target could know by its hash.
+fn told_of(app: &App, event: &Event, known: &Known) -> Vec<(String, State)> {
+    if event.contact.as_ref().is_some_and(Contact::is_erased) {
+        return vec![];
+    }
+    app.told_of(event.kind, known)
 }
 
 /// The deliveries to publish, and the claims to settle for whoever owns the events.
