@@ -8,10 +8,14 @@ use common::ledger::{Audited, Page, TrailFilter, Verified};
 use crate::{
     App,
     error::{Error, Result, asked},
-    query::Query,
+    query::{Contacts, Paging, Query},
 };
 
 /// `GET /api/v1/audit`: newest first, by `actor`, `action`, `subject`, `email` or `phone`, `from`, `to`.
+#[utoipa::path(
+    get, path = "/api/v1/audit", operation_id = "list_audit_records", tag = "Compliance",
+    params(TrailFilter, Contacts, Paging), responses((status = 200, body = Page<Audited>))
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     mut query: Query,
@@ -49,6 +53,10 @@ pub(crate) async fn list(
 
 /// `GET /api/v1/audit/verify`: reads the whole trail, and names the first record that is not as it was written. It takes
 /// as long as there are records, so it has no deadline of its own.
+#[utoipa::path(
+    get, path = "/api/v1/audit/verify", operation_id = "verify_audit_trail", tag = "Compliance",
+    responses((status = 200, body = Verified))
+)]
 pub(crate) async fn verify(State(app): State<Arc<App>>, query: Query) -> Result<Json<Verified>> {
     query.finish()?;
     Ok(Json(app.ledger.verify_audit().await?))

@@ -3,6 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use common::ledger::StoredEnvelope;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// The envelope and its body. All are null once the envelope is no longer kept.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Evidence {
     envelope: Option<StoredEnvelope>,
     /// The body, where it is UTF-8.

@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod healthcheck;
 mod migrate;
+mod openapi;
 mod replay;
 mod send;
 mod serve;
@@ -51,6 +52,8 @@ enum Command {
     /// Whether the audit trail is as it was written
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Print the OpenAPI description of the api
+    Openapi,
     /// Apply what migrations the ledger is missing
     Migrate,
     /// Ask a running process whether it is ready; for container health checks
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
             client::run(path, |loaded| suppressions::run(loaded, command))
         }
         Command::Audit(command) => client::run(path, |loaded| audit::run(loaded, command)),
+        Command::Openapi => openapi::print(),
         Command::Migrate => client::run(path, migrate::migrate),
         Command::Healthcheck(options) => {
             client::run(path, |loaded| healthcheck::ask(loaded, options))

@@ -52,6 +52,7 @@ use recorder::Recorder;
 use crate::{
     App,
     endpoints::Rules,
+    openapi::Description,
     router,
     talkable::Desk,
     trail::{self, Trail},
@@ -144,6 +145,7 @@ impl Door {
                 settings: config.api.talkable,
             },
             trail: Trail::new().0,
+            description: Description::new(),
         };
         let app = Arc::new(app);
         Self {

@@ -6,6 +6,10 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{Deserializer, Value};
 use url::form_urlencoded;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 use super::{Malformed, Parsed, Provider, Sample};
 use crate::{contact::Contact, envelope::Envelope, event::rfc3339, queue::Priority};
@@ -70,6 +74,36 @@ pub struct Asked {
     pub campaign: Option<String>,
     /// Talkable states that the recipient has unsubscribed since they subscribed.
     pub says_unsubscribed: bool,
+}
+
+impl ToSchema for Question {}
+
+impl PartialSchema for Question {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let fields = [
+            (
+                "key",
+                text().description(Some("Talkable's api key, as the source has it.")),
+            ),
+            (
+                "site",
+                text().description(Some("Talkable's name of the site.")),
+            ),
+            ("type", text().enum_values(Some([TYPE]))),
+            (
+                "payload",
+                text().description(Some("JSON: the recipient, with `email`, and the campaign.")),
+            ),
+        ];
+        let form = ObjectBuilder::new();
+        fields
+            .into_iter()
+            .fold(form, |form, (name, field)| {
+                form.property(name, field).required(name)
+            })
+            .into()
+    }
 }
 
 impl Question {
