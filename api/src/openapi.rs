@@ -19,7 +19,7 @@ use utoipa::{
     openapi::{AllOfBuilder, ObjectBuilder, Ref, RefOr, Schema},
 };
 
-use crate::{App, docs, routes};
+use crate::{App, docs::Page, routes};
 
 /// What the operations are about, in the order in which the page shows them.
 const TAGS: [(&str, &str); 10] = [
@@ -62,7 +62,7 @@ const ID: &str = "{id}";
 #[derive(Debug)]
 pub(crate) struct Description {
     pub(crate) json: Bytes,
-    pub(crate) page: Bytes,
+    pub(crate) page: Page,
 }
 
 impl Description {
@@ -70,7 +70,7 @@ impl Description {
         let document = document();
         Self {
             json: document.to_string().into(),
-            page: docs::page(&document).into(),
+            page: Page::of(&document),
         }
     }
 }
@@ -137,10 +137,10 @@ pub fn document() -> Value {
 
 /// Adds to an operation what all of its kind have.
 fn complete(operation: &mut Value, path: &str, role: Option<Role>) {
-    let id = operation["operationId"].as_str().unwrap_or_default();
+    let id = text(&operation["operationId"]);
     let name = sentence(&id.replace('_', " "));
     // A handler's documentation begins with what its callers want to know; the rest is for those who work on it.
-    let documented = operation["summary"].as_str().unwrap_or_default();
+    let documented = text(&operation["summary"]);
     let mut says = said(documented);
     if let Some(role) = role {
         says = format!("{says} Needs a key with the role `{role}` or more.");
@@ -150,22 +150,25 @@ fn complete(operation: &mut Value, path: &str, role: Option<Role>) {
     operation["summary"] = json!(name);
     operation["description"] = json!(says.trim());
 
+    let parameters = operation["parameters"].take();
+    let mut parameters = parameters.as_array().cloned().unwrap_or_default();
     if path.contains(ID) {
-        let id = json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } });
-        match operation["parameters"].as_array_mut() {
-            Some(parameters) => parameters.insert(0, id),
-            None => operation["parameters"] = json!([id]),
-        }
+        let schema = json!({ "type": "string", "format": "uuid" });
+        parameters.insert(
+            0,
+            json!({ "name": "id", "in": "path", "required": true, "schema": schema }),
+        );
     }
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    for parameter in &mut parameters {
         forbid_null(&mut parameter["schema"]);
     }
+    operation["parameters"] = json!(parameters);
     let expected: Vec<_> = role.map(|_| expected(operation, path)).unwrap_or_default();
     let Some(answers) = operation["responses"].as_object_mut() else {
         return;
     };
     for (status, answer) in answers.iter_mut() {
-        if answer["description"] == "" {
+        if text(&answer["description"]).is_empty() {
             answer["description"] = json!(reason(status));
         }
     }
@@ -238,10 +241,10 @@ fn problem(status: &str) -> Value {
     match status {
         "401" => {
             problem["headers"] =
-                json!({ "WWW-Authenticate": header("How to send a key.", "string") })
+                json!({ "WWW-Authenticate": header("How to send a key.", "string") });
         }
         "429" | "503" => {
-            problem["headers"] = json!({ "Retry-After": header("Seconds to wait.", "integer") })
+            problem["headers"] = json!({ "Retry-After": header("Seconds to wait.", "integer") });
         }
         _ => {}
     }
@@ -344,8 +347,28 @@ fn forbid_null(schema: &mut Value) {
     }
 }
 
+/// As JSON, each description in one line.
 fn value(part: &impl serde::Serialize) -> Value {
-    serde_json::to_value(part).expect("a description has text keys")
+    let mut value = serde_json::to_value(part).expect("a description has text keys");
+    join_lines(&mut value);
+    value
+}
+
+fn join_lines(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(text)) = members.get_mut("description") {
+                *text = text.replace('\n', " ");
+            }
+            members.values_mut().for_each(join_lines);
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
+        _ => {}
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 fn object(value: Value) -> Map<String, Value> {

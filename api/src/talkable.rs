@@ -4,7 +4,7 @@
 //! means "do not send": whatever keeps the question from being answered, `[api.talkable] when_unknown` is the answer, and
 //! an error holds one, too, for whoever reads no status.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -60,7 +60,11 @@ pub(crate) struct Verdict {
 /// A problem that holds an answer, as it is described.
 struct Refused;
 
-impl ToSchema for Refused {}
+impl ToSchema for Refused {
+    fn name() -> Cow<'static, str> {
+        "TalkableRefusal".into()
+    }
+}
 
 impl PartialSchema for Refused {
     fn schema() -> RefOr<Schema> {

@@ -23,6 +23,7 @@ pub struct Envelope {
     pub content_type: Option<String>,
     /// The headers that the provider's adapter asks to keep; never credentials.
     #[serde(default)]
+    #[schema(required)]
     pub headers: Vec<(String, String)>,
     #[serde(skip)]
     pub body: Bytes,

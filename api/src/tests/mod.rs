@@ -10,13 +10,16 @@ mod deliveries;
 mod endpoints;
 mod errors;
 mod events;
+mod fact;
 mod import;
+mod openapi;
 mod quarantine;
 mod recorder;
 mod replays;
 mod submissions;
 mod suppressions;
 mod talkable;
+mod witness;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,6 +50,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use fact::{Fact, fact};
 use recorder::Recorder;
 
 use crate::{
@@ -76,6 +80,8 @@ struct Door {
     router: Router,
     ledger: Ledger,
     queue: Arc<Recorder>,
+    /// What was answered: operations with their statuses.
+    answered: Mutex<BTreeSet<String>>,
     _folder: TempDir,
 }
 
@@ -154,6 +160,7 @@ impl Door {
             app,
             ledger,
             queue,
+            answered: Mutex::default(),
             _folder: folder,
         }
     }
@@ -200,11 +207,15 @@ impl Door {
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 64 << 20).await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer {
+        let answer = Answer {
             status: parts.status,
             headers: parts.headers,
             body,
-        }
+        };
+        // Whatever a test is about, what is answered is as it is described.
+        let answered = witness::hold(method, path, &answer);
+        self.answered.lock().unwrap().extend(answered);
+        answer
     }
 
     /// What was published to the route stage since it was last asked: the drafts of each request.
@@ -345,53 +356,4 @@ fn text(value: &Value) -> String {
         .as_str()
         .unwrap_or_else(|| panic!("{value} is no text"))
         .to_owned()
-}
-
-/// Something that happened to Jane at `shop`, unless said otherwise.
-#[derive(Clone)]
-struct Fact {
-    kind: Kind,
-    source: &'static str,
-    contact: Option<Contact>,
-    scope: Option<&'static str>,
-    received_at: Timestamp,
-    body: &'static [u8],
-}
-
-fn fact(kind: Kind) -> Fact {
-    Fact {
-        kind,
-        source: "shop",
-        contact: Some(Contact::email("Jane@Example.com").unwrap()),
-        scope: None,
-        received_at: clock::now(),
-        body: b"{\"who\": \"Jane\"}",
-    }
-}
-
-impl Fact {
-    fn envelope(&self) -> Envelope {
-        Envelope {
-            id: Uuid::now_v7(),
-            source: self.source.to_owned(),
-            received_at: self.received_at,
-            content_type: Some("application/json".to_owned()),
-            headers: vec![("user-agent".to_owned(), "test".to_owned())],
-            body: self.body.into(),
-        }
-    }
-
-    fn event(self) -> (Envelope, Event) {
-        let envelope = self.envelope();
-        let mut draft = Draft::new(
-            self.kind,
-            "their name",
-            Identity::Own(envelope.id.to_string()),
-        );
-        draft.contact = self.contact;
-        draft.scope = self.scope.map(str::to_owned);
-        draft.reason = Some("no interest".to_owned());
-        let event = draft.into_event(&envelope, "test", Undetermined::Suppress);
-        (envelope, event)
-    }
 }

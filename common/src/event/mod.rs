@@ -97,6 +97,7 @@ pub struct Event {
     pub message_id: Option<String>,
     pub campaign_id: Option<String>,
     #[serde(default)]
+    #[schema(required)]
     pub metadata: Map<String, Value>,
 }
 

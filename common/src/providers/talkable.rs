@@ -3,6 +3,8 @@
 //! The question is a form with `key`, `site`, `type` and `payload`. Talkable's own example does not percent-encode the
 //! payload, so one that begins with a brace is read literally, whatever `&`, `+` and `%` there are in it.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 use serde_json::{Deserializer, Value};
 use url::form_urlencoded;
@@ -76,7 +78,11 @@ pub struct Asked {
     pub says_unsubscribed: bool,
 }
 
-impl ToSchema for Question {}
+impl ToSchema for Question {
+    fn name() -> Cow<'static, str> {
+        "TalkableQuestion".into()
+    }
+}
 
 impl PartialSchema for Question {
     fn schema() -> RefOr<Schema> {
