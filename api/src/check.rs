@@ -73,7 +73,7 @@ const MOST: usize = 10_000;
 #[serde(deny_unknown_fields)]
 #[schema(as = ContactsToCheck)]
 pub(crate) struct Contacts {
-    #[schema(max_length = 255)]
+    #[schema(min_length = 1)]
     scope: Option<String>,
     /// Email addresses and phone numbers, at most 10,000.
     #[schema(max_items = 10000)]

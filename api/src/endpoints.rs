@@ -65,7 +65,7 @@ pub(crate) struct Registration {
     /// The kinds of event that it is told of, or `["*"]` for all.
     #[schema(value_type = Filter)]
     events: Vec<String>,
-    #[schema(max_length = 2048)]
+    #[schema(min_length = 1, max_length = 2048)]
     description: Option<String>,
     /// Left as it is where it is not given; a new one is enabled.
     enabled: Option<bool>,

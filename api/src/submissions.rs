@@ -48,8 +48,11 @@ const LONGEST_NAME: usize = 64;
 pub(crate) struct Filled {
     /// Chosen by the client, so that a repeat is known; else one is made.
     id: Option<Uuid>,
+    #[schema(min_length = 1)]
     form: Option<String>,
+    #[schema(min_length = 1)]
     email: Option<String>,
+    #[schema(min_length = 1)]
     phone: Option<String>,
     /// RFC 3339; else now.
     #[schema(format = DateTime)]

@@ -34,14 +34,19 @@ const LONGEST_HISTORY: i64 = 1000;
 #[serde(deny_unknown_fields)]
 #[schema(as = NewSuppression)]
 pub(crate) struct Wanted {
+    #[schema(min_length = 1)]
     email: Option<String>,
+    #[schema(min_length = 1)]
     phone: Option<String>,
     /// Either of the two.
+    #[schema(min_length = 1)]
     contact: Option<String>,
     /// Else `global`.
-    #[schema(max_length = 255)]
+    #[schema(min_length = 1, max_length = 255)]
     scope: Option<String>,
+    #[schema(min_length = 1)]
     reason: Option<String>,
+    #[schema(min_length = 1)]
     note: Option<String>,
 }
 
@@ -50,7 +55,9 @@ pub(crate) struct Wanted {
 #[serde(deny_unknown_fields)]
 #[schema(as = LiftReason)]
 pub(crate) struct Why {
+    #[schema(min_length = 1)]
     reason: Option<String>,
+    #[schema(min_length = 1)]
     note: Option<String>,
 }
 

@@ -4,6 +4,7 @@
 mod bad_input;
 mod endpoints;
 mod faults;
+mod openapi;
 mod operations;
 mod pipeline;
 mod replay;

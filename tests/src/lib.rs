@@ -7,9 +7,9 @@ mod stores;
 
 use std::time::{Duration, Instant};
 
-pub use process::{Process, binary};
+pub use process::{API_KEY, Process, binary};
 pub use receiver::{Heard, Receiver};
-pub use stores::{Kind, Stores};
+pub use stores::{Kind, Stores, told};
 
 /// Nothing that a test waits for takes this long unless it never comes.
 pub const PATIENCE: Duration = Duration::from_mins(1);

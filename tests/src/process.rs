@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::{Stores, http, until};
 
 /// The key that every process under test takes.
-const API_KEY: &str = "end-to-end-key";
+pub const API_KEY: &str = "end-to-end-key";
 
 /// One process, or what is left of it.
 pub struct Process {
