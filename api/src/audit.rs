@@ -8,10 +8,14 @@ use common::ledger::{Audited, Page, TrailFilter, Verified};
 use crate::{
     App,
     error::{Error, Result, asked, reported},
-    query::Query,
+    query::{Contacts, Paging, Query},
 };
 
 /// `GET /api/v1/audit`: newest first, by `actor`, `action`, `subject`, `email` or `phone`, `from`, `to`.
+#[utoipa::path(
+    get, path = "/api/v1/audit", operation_id = "list_audit_records", tag = "Compliance",
+    params(TrailFilter, Contacts, Paging), responses((status = 200, body = Page<Audited>))
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     mut query: Query,
@@ -53,6 +57,11 @@ const MOST: i64 = 100_000;
 /// `GET /api/v1/audit/verify?after=NUMBER:HASH`: reads the trail, from its beginning or after a head that was answered
 /// before, and names the first record that is not as it was written. A long trail takes several requests: it is read
 /// to its end when `complete` is true.
+#[utoipa::path(
+    get, path = "/api/v1/audit/verify", operation_id = "verify_audit_trail", tag = "Compliance",
+    params(("after" = Option<String>, Query, description = "NUMBER:HASH, the `records` and the `head` that were answered before.")),
+    responses((status = 200, body = Verified))
+)]
 pub(crate) async fn verify(
     State(app): State<Arc<App>>,
     mut query: Query,

@@ -4,14 +4,14 @@
 //! nothing else. What the document says of its answers holds for its errors, too: `{"error", "message"}` in the place
 //! of a problem.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Json,
     body::{Body, to_bytes},
     extract::{Request, State},
     http::{StatusCode, header},
-    middleware::Next,
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
 };
 use common::{
@@ -23,6 +23,13 @@ use common::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr, Schema, Type,
+        schema::{AdditionalProperties, SchemaType},
+    },
+};
 
 use crate::{
     App,
@@ -30,6 +37,7 @@ use crate::{
     body,
     changes::{apply, moment, successor},
     error::{Error, Result, asked},
+    routes::Methods,
 };
 
 /// The purpose that is revoked.
@@ -41,17 +49,49 @@ const ACTION: &str = "brevo.unsubscribe";
 const PROBLEM_LIMIT: usize = 64 << 10;
 
 /// The document's success body.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BrevoDone)]
 pub(crate) struct Done {
     success: bool,
     message: &'static str,
 }
 
 /// The document's error body.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BrevoRefusal)]
 pub(crate) struct Refusal {
     error: &'static str,
     message: String,
+}
+
+/// What is read of a body, as it is described.
+struct Given;
+
+impl ToSchema for Given {
+    fn name() -> Cow<'static, str> {
+        "BrevoRequest".into()
+    }
+}
+
+impl PartialSchema for Given {
+    fn schema() -> RefOr<Schema> {
+        let field = |says| {
+            ObjectBuilder::new()
+                .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+                .description(Some(says))
+        };
+        let event = ObjectBuilder::new()
+            .schema_type(SchemaType::AnyValue)
+            .description(Some(
+                "Of a webhook: what is no unsubscribe changes nothing.",
+            ));
+        ObjectBuilder::new()
+            .property("email", field("An email address."))
+            .property("phone", field("A phone number in E.164."))
+            .property("event", event)
+            .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+            .into()
+    }
 }
 
 const DONE: Done = Done {
@@ -61,6 +101,19 @@ const DONE: Done = Done {
 
 /// `POST /api/v1/brevo/unsubscribe`: synchronous and idempotent. Fields that it does not know are passed over, since
 /// Brevo's webhooks have more; a webhook of another event than an unsubscribe changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/brevo/unsubscribe", operation_id = "unsubscribe_by_brevo", tag = "Consents",
+    request_body = Given,
+    responses(
+        (status = 200, body = Done),
+        (status = 400, body = Refusal),
+        (status = 401, body = Refusal),
+        (status = 403, body = Refusal),
+        (status = 429, body = Refusal),
+        (status = 500, body = Refusal),
+        (status = 503, body = Refusal),
+    )
+)]
 pub(crate) async fn unsubscribe(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -188,8 +241,13 @@ fn act(actor: &str, contact: Option<&Contact>, changes: usize, outcome: &str) ->
     }
 }
 
+/// Has all answers pass through [`in_its_words`], those to a missing key among them.
+pub(crate) fn around(methods: Methods) -> Methods {
+    methods.route_layer(from_fn(in_its_words))
+}
+
 /// Says what is wrong in the document's form.
-pub(crate) async fn in_its_words(request: Request, next: Next) -> Response {
+async fn in_its_words(request: Request, next: Next) -> Response {
     let (mut head, body) = next.run(request).await.into_parts();
     let (status, error) = match head.status {
         status if status.is_success() => return Response::from_parts(head, body),

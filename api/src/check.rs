@@ -19,23 +19,52 @@ use common::{
     ledger::Suppression,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 use crate::{
     App, body,
     error::{Error, Result, asked},
-    query::Query,
+    openapi::{PROBLEM, problem_with},
+    query::{self, Query},
 };
 
 /// Where both questions are asked.
 pub(crate) const PATH: &str = "/api/v1/check";
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CheckAnswer)]
 pub(crate) struct Answer {
     unsubscribed: bool,
     suppressions: Vec<Suppression>,
 }
 
+/// A problem that does not read as "subscribed", as it is described.
+struct Doubt;
+
+impl ToSchema for Doubt {}
+
+impl PartialSchema for Doubt {
+    fn schema() -> RefOr<Schema> {
+        let stop = ObjectBuilder::new().schema_type(Type::Boolean);
+        problem_with("unsubscribed", stop.enum_values(Some([true])))
+    }
+}
+
 /// `GET /api/v1/check?email=&phone=&scope=`: with both contacts, what suppresses either.
+#[utoipa::path(
+    get, path = "/api/v1/check", operation_id = "check_contact", tag = "Checks",
+    params(
+        query::Contacts,
+        ("scope" = Option<String>, Query, description = "Ask of this scope and `global`; without it the strictest answer."),
+    ),
+    responses(
+        (status = 200, body = Answer),
+        (status = 503, body = Doubt, content_type = PROBLEM),
+    )
+)]
 pub(crate) async fn check(
     State(app): State<Arc<App>>,
     query: Result<Query>,
@@ -47,31 +76,45 @@ pub(crate) async fn check(
 const MOST: usize = 10_000;
 
 /// Contacts to be checked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ContactsToCheck)]
 pub(crate) struct Contacts {
+    #[schema(min_length = 1)]
     scope: Option<String>,
     /// Email addresses and phone numbers, at most 10,000.
+    #[schema(max_items = 10000)]
     contacts: Vec<String>,
 }
 
 /// The answers, in the order of the contacts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CheckAnswers)]
 pub(crate) struct Answers {
     items: Vec<Item>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CheckedContact)]
 pub(crate) struct Item {
     /// As it was given.
     contact: String,
     unsubscribed: bool,
     /// Why it cannot be read; then it is not to be sent to.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<String>,
 }
 
 /// `POST /api/v1/check`: many contacts by one query. One that cannot be read counts as unsubscribed, and says why.
+#[utoipa::path(
+    post, path = "/api/v1/check", operation_id = "check_contacts", tag = "Checks",
+    request_body = Contacts,
+    responses(
+        (status = 200, body = Answers),
+        (status = 503, body = Doubt, content_type = PROBLEM),
+    )
+)]
 pub(crate) async fn check_all(
     State(app): State<Arc<App>>,
     contacts: Result<body::Json<Contacts>>,

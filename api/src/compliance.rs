@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use crate::{
     App,
     error::{Error, Result, reported},
-    query::Query,
+    query::{Query, Span},
 };
 
 /// The time span of a report that names none.
@@ -20,6 +20,10 @@ const MAX_DAYS: i64 = 366;
 
 /// `GET /api/v1/compliance`: the opt-outs received from `from` until `to`, by default in the last 30 days. It names no
 /// contacts. A time span of more than 366 days is 400.
+#[utoipa::path(
+    get, path = "/api/v1/compliance", operation_id = "report_compliance", tag = "Compliance",
+    params(Span), responses((status = 200, body = Compliance))
+)]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     mut query: Query,

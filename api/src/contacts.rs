@@ -13,6 +13,7 @@ use common::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -27,7 +28,8 @@ use crate::{
 const MOST: i64 = 500;
 
 /// The whole story of a contact.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ContactStory)]
 pub(crate) struct Story {
     contact: String,
     channel: Channel,
@@ -45,7 +47,7 @@ pub(crate) struct Story {
 }
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 pub(crate) struct Moment {
     at: Timestamp,
     what: What,
@@ -54,8 +56,9 @@ pub(crate) struct Moment {
     summary: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = MomentKind)]
 pub(crate) enum What {
     Event,
     Submission,
@@ -66,6 +69,11 @@ pub(crate) enum What {
 }
 
 /// `GET /api/v1/contacts/{contact}`: an email address or a phone number. One that nobody knows has an empty story.
+#[utoipa::path(
+    get, path = "/api/v1/contacts/{contact}", operation_id = "show_contact", tag = "Contacts",
+    params(("contact" = String, Path, description = "An email address or a phone number.")),
+    responses((status = 200, body = Story))
+)]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     path: std::result::Result<Path<String>, PathRejection>,

@@ -6,21 +6,25 @@ use axum::{Json, extract::State, http::StatusCode};
 use common::{
     delivery::{Attempt, Delivery},
     endpoint, fault,
+    http::Problem,
     ledger::{DeliveryFilter, DeliveryRow, Page},
     queue::{Feed, Message, QueueName},
 };
 use serde::Serialize;
 use tracing::info;
+use utoipa::ToSchema;
 
 use crate::{
     App,
     auth::Caller,
     error::{Error, Result, asked, queued},
-    query::{Id, Query},
+    openapi::PROBLEM,
+    query::{Id, Paging, Query},
 };
 
 /// A delivery with its attempts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryDetail)]
 pub(crate) struct Told {
     #[serde(flatten)]
     pub(crate) delivery: DeliveryRow,
@@ -28,6 +32,10 @@ pub(crate) struct Told {
 }
 
 /// `GET /api/v1/deliveries`: newest first by when they were made, which `from` and `to` speak of, too.
+#[utoipa::path(
+    get, path = "/api/v1/deliveries", operation_id = "list_deliveries", tag = "Deliveries",
+    params(DeliveryFilter, Paging), responses((status = 200, body = Page<DeliveryRow>))
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     mut query: Query,
@@ -57,6 +65,10 @@ pub(crate) async fn list(
 }
 
 /// `GET /api/v1/deliveries/{id}`
+#[utoipa::path(
+    get, path = "/api/v1/deliveries/{id}", operation_id = "show_delivery", tag = "Deliveries",
+    responses((status = 200, body = Told))
+)]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Id(id): Id,
@@ -78,6 +90,14 @@ pub(crate) async fn show(
 /// First the ledger, then the queue: the worker that gets the message has to find the delivery pending. If the publish
 /// fails, or this process dies in between, nothing is lost: the delivery stands as pending and does not move, and that
 /// is what the worker's sweep looks for. So a 503 of the queue means "later", not "never", and asking again is harmless.
+#[utoipa::path(
+    post, path = "/api/v1/deliveries/{id}/retry", operation_id = "retry_delivery", tag = "Deliveries",
+    responses(
+        (status = 202, body = DeliveryRow),
+        (status = 409, body = Problem, content_type = PROBLEM,
+            description = "Its target is disabled, or not there any more."),
+    )
+)]
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
     Caller(key): Caller,

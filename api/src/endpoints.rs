@@ -29,6 +29,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -37,7 +38,7 @@ use crate::{
     body,
     changes::object,
     error::{Error, Result, asked},
-    query::{Id, Query},
+    query::{Id, Paging, Query},
 };
 
 /// The longest URL, in bytes.
@@ -57,20 +58,25 @@ pub(crate) struct Rules {
 }
 
 /// An endpoint as its owner wants it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = EndpointRegistration)]
 pub(crate) struct Registration {
     /// Where it is: `https://`, unless `[endpoints] allow_http` is set.
+    #[schema(format = "uri", max_length = 2048)]
     url: String,
     /// The kinds of event that it is told of, or `["*"]` for all.
+    #[schema(value_type = Filter)]
     events: Vec<String>,
+    #[schema(min_length = 1, max_length = 2048)]
     description: Option<String>,
     /// Left as it is where it is not given; a new one is enabled.
     enabled: Option<bool>,
 }
 
 /// An endpoint with its secret, which is shown this once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EndpointWithSecret)]
 pub(crate) struct WithSecret {
     #[serde(flatten)]
     endpoint: Endpoint,
@@ -79,7 +85,8 @@ pub(crate) struct WithSecret {
 }
 
 /// What came of a test.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EndpointTest)]
 pub(crate) struct Tested {
     /// Whether it was answered 2xx.
     delivered: bool,
@@ -159,6 +166,10 @@ impl Rules {
 }
 
 /// `GET /api/emails/webhook-endpoints/`: newest first, without secrets.
+#[utoipa::path(
+    get, path = "/api/emails/webhook-endpoints/", operation_id = "list_endpoints", tag = "Endpoints",
+    params(Paging), responses((status = 200, body = Page<Endpoint>))
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     mut query: Query,
@@ -173,6 +184,10 @@ pub(crate) async fn list(
 }
 
 /// `GET /api/emails/webhook-endpoints/{id}/`
+#[utoipa::path(
+    get, path = "/api/emails/webhook-endpoints/{id}/", operation_id = "show_endpoint", tag = "Endpoints",
+    responses((status = 200, body = Endpoint))
+)]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Id(id): Id,
@@ -185,6 +200,10 @@ pub(crate) async fn show(
 /// `POST /api/emails/webhook-endpoints/`: registers one; 201 with its secret. A field that is wrong is 422.
 ///
 /// If the answer is lost there is an endpoint whose secret nobody knows: it is in the list, to be deleted or rotated.
+#[utoipa::path(
+    post, path = "/api/emails/webhook-endpoints/", operation_id = "create_endpoint", tag = "Endpoints",
+    request_body = Registration, responses((status = 201, body = WithSecret))
+)]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -202,6 +221,10 @@ pub(crate) async fn create(
 
 /// `PUT /api/emails/webhook-endpoints/{id}/`: replaces URL, events and description; `enabled` where it is given. One that
 /// is enabled again is sent what has waited.
+#[utoipa::path(
+    put, path = "/api/emails/webhook-endpoints/{id}/", operation_id = "update_endpoint", tag = "Endpoints",
+    request_body = Registration, responses((status = 200, body = Endpoint))
+)]
 pub(crate) async fn update(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -217,6 +240,10 @@ pub(crate) async fn update(
 }
 
 /// `DELETE /api/emails/webhook-endpoints/{id}/`: 204. What it has not been sent by then is dead.
+#[utoipa::path(
+    delete, path = "/api/emails/webhook-endpoints/{id}/", operation_id = "delete_endpoint", tag = "Endpoints",
+    responses((status = 204))
+)]
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -234,6 +261,10 @@ pub(crate) async fn remove(
 
 /// `POST /api/emails/webhook-endpoints/{id}/rotate/`: a new secret. For `[endpoints] rotation` what is sent is signed by the
 /// one before as well; if the answer is lost, rotating again takes nothing from a receiver that knows only that one.
+#[utoipa::path(
+    post, path = "/api/emails/webhook-endpoints/{id}/rotate/", operation_id = "rotate_endpoint_secret", tag = "Endpoints",
+    responses((status = 200, body = WithSecret))
+)]
 pub(crate) async fn rotate(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -254,6 +285,10 @@ pub(crate) async fn rotate(
 
 /// `POST /api/emails/webhook-endpoints/{id}/test/`: sends it a signed event of a person that does not exist, now and once, also
 /// to one that is disabled, and says what it answered. No delivery is made of it.
+#[utoipa::path(
+    post, path = "/api/emails/webhook-endpoints/{id}/test/", operation_id = "test_endpoint", tag = "Endpoints",
+    responses((status = 200, body = Tested))
+)]
 pub(crate) async fn test(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use common::ledger::{Erased, Erasure, ErasureRequest};
+use common::{
+    http::Problem,
+    ledger::{Erased, Erasure, ErasureRequest},
+};
 use serde::Deserialize;
 use tracing::info;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -13,18 +17,24 @@ use crate::{
     auth::Caller,
     body,
     error::{Error, Result, reported},
+    openapi::PROBLEM,
     query::Query,
 };
 
 /// Whose data goes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ErasureWanted)]
 pub(crate) struct Wanted {
+    #[schema(min_length = 1)]
     email: Option<String>,
+    #[schema(min_length = 1)]
     phone: Option<String>,
     /// Either of the two.
+    #[schema(min_length = 1)]
     contact: Option<String>,
     /// Such as the number of the request. It is kept in the audit trail for good, so it is not to be personal.
+    #[schema(min_length = 1)]
     reference: Option<String>,
     /// Erase although targets are still to be told of an opt-out, or bodies that name the contact wait in quarantine:
     /// neither can be done afterwards.
@@ -33,6 +43,15 @@ pub(crate) struct Wanted {
 }
 
 /// `POST /api/v1/contacts/erase`: takes away what names a contact, and keeps a hash of it that still suppresses.
+#[utoipa::path(
+    post, path = "/api/v1/contacts/erase", operation_id = "erase_contact", tag = "Contacts",
+    request_body = Wanted,
+    responses(
+        (status = 200, body = Erasure),
+        (status = 409, body = Problem, content_type = PROBLEM,
+            description = "Targets are still to be told of it, quarantine may name it, or no pepper is configured."),
+    )
+)]
 pub(crate) async fn erase(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,

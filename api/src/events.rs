@@ -4,11 +4,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use axum::{Json, extract::State};
 use common::{
+    contact::Channel,
     delivery::Attempt,
     event::Event,
     ledger::{DeliveryFilter, DeliveryRow, EventFilter, Page},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -17,31 +19,36 @@ use crate::{
     deliveries::Told,
     error::{Error, Result, asked},
     evidence::Evidence,
-    query::{Id, Query},
+    query::{Contacts, Id, Paging, Query},
 };
 
 /// The most deliveries that are shown with their event; `GET /api/v1/deliveries?event=` has them all.
 const MAX_DELIVERIES: usize = 500;
 
 /// An event as answers show it: every field is there, null where the event has none.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
 pub(crate) struct Shown {
     #[serde(flatten)]
     event: Event,
     #[serde(flatten)]
+    #[schema(value_type = Nobody)]
     nobody: Option<Nobody>,
 }
 
-/// Stands in for the contact of an event about nobody.
-#[derive(Debug, Serialize)]
-struct Nobody {
-    channel: (),
-    contact: (),
-    contact_raw: (),
+/// Whom an event is about: as the ledger compares it, and as it was received. It stands in for the contact of an event
+/// about nobody.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = Whom)]
+pub(crate) struct Nobody {
+    channel: Option<Channel>,
+    contact: Option<String>,
+    contact_raw: Option<String>,
 }
 
 /// One event with all that is known of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventDetail)]
 pub(crate) struct Detail {
     #[serde(flatten)]
     event: Shown,
@@ -52,11 +59,7 @@ pub(crate) struct Detail {
 
 impl From<Event> for Shown {
     fn from(event: Event) -> Self {
-        let nobody = event.contact.is_none().then_some(Nobody {
-            channel: (),
-            contact: (),
-            contact_raw: (),
-        });
+        let nobody = event.contact.is_none().then(Nobody::default);
         Self { event, nobody }
     }
 }
@@ -76,6 +79,10 @@ impl Shown {
 }
 
 /// `GET /api/v1/events`: newest first by receipt, which `from` and `to` speak of, too.
+#[utoipa::path(
+    get, path = "/api/v1/events", operation_id = "list_events", tag = "Events",
+    params(EventFilter, Contacts, Paging), responses((status = 200, body = Page<Shown>))
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     mut query: Query,
@@ -105,6 +112,10 @@ pub(crate) async fn list(
 }
 
 /// `GET /api/v1/events/{id}`
+#[utoipa::path(
+    get, path = "/api/v1/events/{id}", operation_id = "show_event", tag = "Events",
+    responses((status = 200, body = Detail))
+)]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Id(id): Id,

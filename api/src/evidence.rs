@@ -3,6 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use common::ledger::StoredEnvelope;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 
 /// The envelope and its body. All are null once the envelope is no longer kept, the body once a contact that it named
 /// was erased.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Evidence {
     envelope: Option<StoredEnvelope>,
     /// The body, where it is UTF-8.

@@ -23,7 +23,7 @@ use crate::{
     auth::Caller,
     changes::object,
     error::{Error, Result, asked, reported},
-    query::Query,
+    query::{Contacts, Query},
     suppressions::filter,
 };
 
@@ -47,6 +47,12 @@ const HEADER: [&str; 12] = [
 
 /// `GET /api/v1/suppressions/export`: CSV with the filters of the list, in the order of the ids. If the ledger fails in
 /// the middle the answer is cut off, so that a part never looks like the whole.
+#[utoipa::path(
+    get, path = "/api/v1/suppressions/export", operation_id = "export_suppressions", tag = "Suppressions",
+    params(SuppressionFilter, Contacts),
+    responses((status = 200, body = String, content_type = "text/csv",
+        headers(("Content-Disposition" = String, description = "A name for the file."))))
+)]
 pub(crate) async fn export(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,

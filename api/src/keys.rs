@@ -9,28 +9,34 @@ use std::sync::Arc;
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use common::{
     clock,
+    config::Role,
+    http::Problem,
     key::{Key, Wanted},
     ledger::Page,
 };
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     App,
     auth::{Caller, StoredKey},
     body,
     error::{Error, Result, asked},
-    query::{Id, Query},
+    openapi::PROBLEM,
+    query::{Id, Paging, Query},
 };
 
 /// A key that is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewKey)]
 pub(crate) struct Wish {
     /// 1 to 64 of a-z, A-Z, 0-9, - and _; no other live key has it.
+    #[schema(min_length = 1, max_length = 64)]
     name: String,
-    /// check, read, write or admin.
+    #[schema(value_type = Role)]
     role: String,
     /// Such as 100/1m; else the rate that is configured for all keys.
     rate: Option<String>,
@@ -38,7 +44,8 @@ pub(crate) struct Wish {
 }
 
 /// A key with itself, which is shown this once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeyWithSecret)]
 pub(crate) struct WithSecret {
     #[serde(flatten)]
     about: Key,
@@ -46,6 +53,10 @@ pub(crate) struct WithSecret {
 }
 
 /// `GET /api/v1/keys`: newest first, the revoked and expired, too, and none of the keys themselves.
+#[utoipa::path(
+    get, path = "/api/v1/keys", operation_id = "list_keys", tag = "Keys",
+    params(Paging), responses((status = 200, body = Page<Key>))
+)]
 pub(crate) async fn list(State(app): State<Arc<App>>, mut query: Query) -> Result<Json<Page<Key>>> {
     let paging = query.paging()?;
     query.finish()?;
@@ -56,6 +67,14 @@ pub(crate) async fn list(State(app): State<Arc<App>>, mut query: Query) -> Resul
 /// `POST /api/v1/keys`: makes one; 201 with the key. 409 if a live key has the name.
 ///
 /// If the answer is lost there is a key that nobody knows: it is in the list, to be revoked.
+#[utoipa::path(
+    post, path = "/api/v1/keys", operation_id = "create_key", tag = "Keys",
+    request_body = Wish,
+    responses(
+        (status = 201, body = WithSecret, description = "The key, which is shown this once."),
+        (status = 409, body = Problem, content_type = PROBLEM, description = "Another key has this name."),
+    )
+)]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -74,6 +93,13 @@ pub(crate) async fn create(
 
 /// `DELETE /api/v1/keys/{id}`: revokes it; 204, also if it was revoked before. Not the key that asks: who revokes that one by
 /// mistake may have no other, and who means it can do so by `optout keys revoke` or with another key.
+#[utoipa::path(
+    delete, path = "/api/v1/keys/{id}", operation_id = "revoke_key", tag = "Keys",
+    responses(
+        (status = 204, description = "It opens nothing any more."),
+        (status = 409, body = Problem, content_type = PROBLEM, description = "It is the key that asks."),
+    )
+)]
 pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,

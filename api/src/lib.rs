@@ -1,7 +1,7 @@
 //! What reads and writes the ledger on request: the check before a send, and what people want to see and to mend.
 //!
-//! A process of its own, since it is internal while ingress faces the internet. Every path but the unknown ones wants a
-//! key; the role that it wants stands beside the path in [`router`]. Whatever goes wrong is an RFC 9457 problem.
+//! A process of its own, since it is internal while ingress faces the internet. Almost every path wants a key; the role
+//! that it wants stands beside its handlers in [`routes()`]. Whatever goes wrong is an RFC 9457 problem.
 
 mod audit;
 mod auth;
@@ -13,6 +13,7 @@ mod compliance;
 mod contacts;
 mod cors;
 mod deliveries;
+mod docs;
 mod endpoints;
 mod erasure;
 mod error;
@@ -22,9 +23,11 @@ mod export;
 mod import;
 mod keyring;
 mod keys;
+mod openapi;
 mod quarantine;
 mod query;
 mod replays;
+mod routes;
 mod submissions;
 mod suppressions;
 mod talkable;
@@ -43,9 +46,8 @@ use axum::{
     Router,
     extract::{MatchedPath, Request},
     http::{HeaderValue, header},
-    middleware::{Next, from_fn, from_fn_with_state, map_response},
+    middleware::{Next, from_fn, map_response},
     response::Response,
-    routing::{MethodRouter, delete, get, post, put},
 };
 use bytes::Bytes;
 use common::{
@@ -55,17 +57,25 @@ use common::{
     ledger::{self, Ledger},
     lifecycle::Lifecycle,
     outbound::NoClient,
-    providers::talkable::PATH as TALKABLE,
     queue::{Feed, Message, Priority, Queue, QueueName},
     request,
 };
 use metrics::{counter, histogram};
 use tokio::net::TcpListener;
 use tracing::warn;
+use utoipa_axum::routes;
 
 pub use error::Error;
+pub use openapi::document;
 
-use crate::{endpoints::Rules, keyring::Keyring, talkable::Desk, trail::Trail};
+use crate::{
+    endpoints::Rules,
+    keyring::Keyring,
+    openapi::Description,
+    routes::{Route, anybody, may},
+    talkable::Desk,
+    trail::Trail,
+};
 
 /// What the api needs to answer.
 pub struct App {
@@ -81,6 +91,7 @@ pub struct App {
     endpoints: Rules,
     talkable: Desk,
     trail: Trail,
+    description: Description,
 }
 
 impl App {
@@ -109,6 +120,7 @@ impl App {
             targets: targets.collect(),
             talkable: Desk::new(config),
             trail,
+            description: Description::new(),
         })
     }
 
@@ -152,14 +164,11 @@ pub fn queues(config: &Config) -> Vec<QueueName> {
     targets.chain(inbound).chain([registered]).collect()
 }
 
-/// The paths, each with the role that it wants.
+/// The api, served.
 pub fn router(app: Arc<App>) -> Router {
-    let router = Router::new()
-        .merge(asked_and_agreed(&app))
-        .merge(suppressed(&app))
-        .merge(happened(&app))
-        .merge(registered(&app))
-        .merge(opened(&app))
+    let router = routes()
+        .into_iter()
+        .fold(Router::new(), |router, route| route.serve(&app, router))
         .fallback(async || Error::NoSuchPath)
         .method_not_allowed_fallback(async || Error::NoSuchMethod)
         .layer(from_fn(check::in_doubt));
@@ -174,130 +183,94 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Lets only those pass whose key has at least the role.
-fn may(app: &Arc<App>, needed: Role, methods: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
-    methods.route_layer(from_fn_with_state((Arc::clone(app), needed), auth::pass))
+/// The paths, each with the role that it wants. Where each is, and what it takes and answers, stands at its handlers.
+fn routes() -> Vec<Route> {
+    [
+        asked_and_agreed(),
+        suppressed(),
+        happened(),
+        registered(),
+        opened(),
+        described(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The questions before a send, and what people agree to and take back.
-fn asked_and_agreed(app: &Arc<App>) -> Router<Arc<App>> {
-    let may = |needed, methods| may(app, needed, methods);
-    Router::new()
-        .route(
-            check::PATH,
-            may(Role::Check, get(check::check).post(check::check_all)),
-        )
+fn asked_and_agreed() -> Vec<Route> {
+    vec![
+        may(Role::Check, routes!(check::check, check::check_all)),
         // Who asks is said in the question itself.
-        .route(TALKABLE, post(talkable::check))
-        .route(
-            "/api/v1/submissions",
-            may(Role::Read, get(submissions::list))
-                .merge(may(Role::Write, post(submissions::create))),
-        )
-        .route(
-            "/api/v1/submissions/{id}",
-            may(Role::Read, get(submissions::show)),
-        )
-        .route(
-            "/api/v1/brevo/unsubscribe",
-            may(Role::Write, post(brevo::unsubscribe)).route_layer(from_fn(brevo::in_its_words)),
-        )
+        anybody(routes!(talkable::check)),
+        may(Role::Read, routes!(submissions::list)),
+        may(Role::Write, routes!(submissions::create)),
+        may(Role::Read, routes!(submissions::show)),
+        may(Role::Write, routes!(brevo::unsubscribe)).around(brevo::around),
+    ]
 }
 
 /// The suppression list, the contacts on it, and who changed what.
-fn suppressed(app: &Arc<App>) -> Router<Arc<App>> {
-    let may = |needed, methods| may(app, needed, methods);
-    Router::new()
-        .route("/api/v1/audit", may(Role::Admin, get(audit::list)))
-        .route("/api/v1/audit/verify", may(Role::Admin, get(audit::verify)))
-        .route(
-            "/api/v1/contacts/erase",
-            may(Role::Admin, post(erasure::erase)),
-        )
-        .route(
-            "/api/v1/contacts/{contact}",
-            may(Role::Read, get(contacts::show)),
-        )
-        .route(
-            "/api/v1/suppressions",
-            may(Role::Read, get(suppressions::list))
-                .merge(may(Role::Write, post(suppressions::add))),
-        )
-        .route(
-            "/api/v1/suppressions/export",
-            may(Role::Read, get(export::export)),
-        )
-        .route(
-            "/api/v1/suppressions/import",
-            may(Role::Write, post(import::import)),
-        )
-        .route(
-            "/api/v1/suppressions/{id}",
-            may(Role::Read, get(suppressions::show))
-                .merge(may(Role::Write, delete(suppressions::lift))),
-        )
+fn suppressed() -> Vec<Route> {
+    vec![
+        may(Role::Admin, routes!(audit::list)),
+        may(Role::Admin, routes!(audit::verify)),
+        may(Role::Admin, routes!(erasure::erase)),
+        may(Role::Read, routes!(contacts::show)),
+        may(Role::Read, routes!(suppressions::list)),
+        may(Role::Write, routes!(suppressions::add)),
+        may(Role::Read, routes!(export::export)),
+        may(Role::Write, routes!(import::import)),
+        may(Role::Read, routes!(suppressions::show)),
+        may(Role::Write, routes!(suppressions::lift)),
+    ]
 }
 
 /// What happened, who was told, and telling them again.
-fn happened(app: &Arc<App>) -> Router<Arc<App>> {
-    let may = |needed, methods| may(app, needed, methods);
-    Router::new()
-        .route("/api/v1/events", may(Role::Read, get(events::list)))
-        .route("/api/v1/events/{id}", may(Role::Read, get(events::show)))
-        .route("/api/v1/deliveries", may(Role::Read, get(deliveries::list)))
-        .route(
-            "/api/v1/deliveries/{id}",
-            may(Role::Read, get(deliveries::show)),
-        )
-        .route(
-            "/api/v1/deliveries/{id}/retry",
-            may(Role::Write, post(deliveries::retry)),
-        )
-        .route("/api/v1/quarantine", may(Role::Read, get(quarantine::list)))
-        .route(
-            "/api/v1/quarantine/{id}",
-            may(Role::Read, get(quarantine::show)),
-        )
-        .route(
-            "/api/v1/quarantine/{id}/retry",
-            may(Role::Write, post(quarantine::retry)),
-        )
-        .route(
-            "/api/v1/replays",
-            may(Role::Write, post(replays::start)).merge(may(Role::Read, get(replays::list))),
-        )
-        .route("/api/v1/replays/{id}", may(Role::Read, get(replays::show)))
-        .route("/api/v1/compliance", may(Role::Read, get(compliance::show)))
+fn happened() -> Vec<Route> {
+    vec![
+        may(Role::Read, routes!(events::list)),
+        may(Role::Read, routes!(events::show)),
+        may(Role::Read, routes!(deliveries::list)),
+        may(Role::Read, routes!(deliveries::show)),
+        may(Role::Write, routes!(deliveries::retry)),
+        may(Role::Read, routes!(quarantine::list)),
+        may(Role::Read, routes!(quarantine::show)),
+        may(Role::Write, routes!(quarantine::retry)),
+        may(Role::Write, routes!(replays::start)),
+        may(Role::Read, routes!(replays::list)),
+        may(Role::Read, routes!(replays::show)),
+        may(Role::Read, routes!(compliance::show)),
+    ]
 }
 
-/// SentinMail's paths, with and without the final slash.
-fn registered(app: &Arc<App>) -> Router<Arc<App>> {
-    let may = |needed, methods| may(app, needed, methods);
-    let endpoints =
-        || may(Role::Read, get(endpoints::list)).merge(may(Role::Write, post(endpoints::create)));
-    let endpoint = || {
-        let change = put(endpoints::update).delete(endpoints::remove);
-        may(Role::Read, get(endpoints::show)).merge(may(Role::Write, change))
-    };
-    let rotate = || may(Role::Write, post(endpoints::rotate));
-    let test = || may(Role::Write, post(endpoints::test));
-    Router::new()
-        .route("/api/emails/webhook-endpoints", endpoints())
-        .route("/api/emails/webhook-endpoints/", endpoints())
-        .route("/api/emails/webhook-endpoints/{id}", endpoint())
-        .route("/api/emails/webhook-endpoints/{id}/", endpoint())
-        .route("/api/emails/webhook-endpoints/{id}/rotate", rotate())
-        .route("/api/emails/webhook-endpoints/{id}/rotate/", rotate())
-        .route("/api/emails/webhook-endpoints/{id}/test", test())
-        .route("/api/emails/webhook-endpoints/{id}/test/", test())
+/// SentinMail's paths.
+fn registered() -> Vec<Route> {
+    vec![
+        may(Role::Read, routes!(endpoints::list)),
+        may(Role::Write, routes!(endpoints::create)),
+        may(Role::Read, routes!(endpoints::show)),
+        may(Role::Write, routes!(endpoints::update, endpoints::remove)),
+        may(Role::Write, routes!(endpoints::rotate)),
+        may(Role::Write, routes!(endpoints::test)),
+    ]
+}
+
+/// What describes the api.
+fn described() -> Vec<Route> {
+    vec![
+        anybody(routes!(openapi::show)),
+        anybody(routes!(docs::show)),
+    ]
 }
 
 /// Who may ask for all of this.
-fn opened(app: &Arc<App>) -> Router<Arc<App>> {
-    let may = |methods| may(app, Role::Admin, methods);
-    Router::new()
-        .route("/api/v1/keys", may(get(keys::list).post(keys::create)))
-        .route("/api/v1/keys/{id}", may(delete(keys::revoke)))
+fn opened() -> Vec<Route> {
+    vec![
+        may(Role::Admin, routes!(keys::list, keys::create)),
+        may(Role::Admin, routes!(keys::revoke)),
+    ]
 }
 
 /// Serves the api on `listener`: starts the accept loop, and returns.

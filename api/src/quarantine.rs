@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use common::{
     envelope, fault,
+    http::Problem,
     ledger::{HeldFilter, Page, Quarantined},
     queue::{Priority, QueueName},
 };
 use serde::Serialize;
 use tracing::info;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -17,11 +19,13 @@ use crate::{
     auth::Caller,
     error::{Error, Result, asked},
     evidence::Evidence,
-    query::{Id, Query},
+    openapi::PROBLEM,
+    query::{Id, Paging, Query},
 };
 
 /// An entry with the body that could not be read.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = QuarantineDetail)]
 pub(crate) struct Detail {
     #[serde(flatten)]
     entry: Quarantined,
@@ -30,6 +34,10 @@ pub(crate) struct Detail {
 }
 
 /// `GET /api/v1/quarantine`: newest first.
+#[utoipa::path(
+    get, path = "/api/v1/quarantine", operation_id = "list_quarantine", tag = "Quarantine",
+    params(HeldFilter, Paging), responses((status = 200, body = Page<Quarantined>))
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     mut query: Query,
@@ -49,6 +57,10 @@ pub(crate) async fn list(
 }
 
 /// `GET /api/v1/quarantine/{id}`
+#[utoipa::path(
+    get, path = "/api/v1/quarantine/{id}", operation_id = "show_quarantine_entry", tag = "Quarantine",
+    responses((status = 200, body = Detail))
+)]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Id(id): Id,
@@ -65,6 +77,14 @@ pub(crate) async fn show(
 ///
 /// First the queue, then the ledger: if this process dies in between, or the client hangs up, the entry stands as held
 /// although it was sent, and asking again is harmless.
+#[utoipa::path(
+    post, path = "/api/v1/quarantine/{id}/retry", operation_id = "retry_quarantine_entry", tag = "Quarantine",
+    responses(
+        (status = 202, body = Quarantined),
+        (status = 409, body = Problem, content_type = PROBLEM,
+            description = "Its source is not configured any more, or the request is no longer kept."),
+    )
+)]
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
     Caller(key): Caller,

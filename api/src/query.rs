@@ -12,6 +12,13 @@ use common::{
     event::rfc3339,
 };
 use jiff::Timestamp;
+use utoipa::{
+    IntoParams,
+    openapi::{
+        ObjectBuilder, Required, Type,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -27,17 +34,43 @@ pub(crate) struct Query {
 }
 
 /// Which page of a list.
-#[derive(Debug)]
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Paging {
+    /// The most items of a page.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500, default = 50)]
     pub(crate) limit: usize,
+    /// The `next_cursor` of the page before.
     pub(crate) cursor: Option<String>,
 }
 
 /// A time span: `from` is in it, `to` is not.
-#[derive(Debug)]
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Span {
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
+}
+
+/// The parameters `email` and `phone`, as they are described.
+pub(crate) struct Contacts;
+
+impl IntoParams for Contacts {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let contact = |name, says| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .required(Required::False)
+                .description(Some(says))
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .build()
+        };
+        vec![
+            contact("email", "An email address, in any spelling."),
+            contact("phone", "A phone number in E.164, such as `+15551234567`."),
+        ]
+    }
 }
 
 impl Query {

@@ -8,6 +8,7 @@ use common::{
     clock, delivery,
     event::{Kind, rfc3339},
     fault,
+    http::Problem,
     ledger::{Job, Page, Progress, Replay, ReplayFilter},
     lifecycle::Lifecycle,
     patience::until_done,
@@ -16,6 +17,7 @@ use common::{
 use jiff::Timestamp;
 use serde::Deserialize;
 use tracing::{info, warn};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -24,7 +26,8 @@ use crate::{
     body,
     deliveries::{message, retried},
     error::{Error, Result, asked, reported},
-    query::{Id, Query},
+    openapi::PROBLEM,
+    query::{Id, Paging, Query},
 };
 
 /// Deliveries that are restarted together.
@@ -41,16 +44,21 @@ const LEASE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is to be replayed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewReplay)]
 pub(crate) struct Wish {
     /// A configured target, or `endpoint.ID`; without one, all that are enabled.
     target: Option<String>,
     /// `pending`, `retrying`, `delivered` or `dead`; without one, what is delivered or dead.
+    #[schema(value_type = Option<delivery::State>)]
     state: Option<String>,
+    #[schema(value_type = Option<Kind>)]
     kind: Option<String>,
     /// By when the deliveries were made, RFC 3339: `since` is in it, `until` is not.
+    #[schema(format = DateTime)]
     since: String,
+    #[schema(format = DateTime)]
     until: String,
     /// Only count what matches.
     #[serde(default)]
@@ -61,6 +69,15 @@ pub(crate) struct Wish {
 /// dry run, which only counts. A field that is wrong is 422, a target that is disabled 409.
 ///
 /// Asked twice it is two jobs, which is harmless: the second leaves out what the first has begun again.
+#[utoipa::path(
+    post, path = "/api/v1/replays", operation_id = "start_replay", tag = "Deliveries",
+    request_body = Wish,
+    responses(
+        (status = 200, body = Replay, description = "What a dry run counted."),
+        (status = 202, body = Replay, description = "The job, which has begun."),
+        (status = 409, body = Problem, content_type = PROBLEM, description = "The target is disabled."),
+    )
+)]
 pub(crate) async fn start(
     State(app): State<Arc<App>>,
     Caller(key): Caller,
@@ -82,6 +99,10 @@ pub(crate) async fn start(
 }
 
 /// `GET /api/v1/replays`: newest first, dry runs among them.
+#[utoipa::path(
+    get, path = "/api/v1/replays", operation_id = "list_replays", tag = "Deliveries",
+    params(Paging), responses((status = 200, body = Page<Replay>))
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     mut query: Query,
@@ -93,6 +114,10 @@ pub(crate) async fn list(
 }
 
 /// `GET /api/v1/replays/{id}`: how far it has come.
+#[utoipa::path(
+    get, path = "/api/v1/replays/{id}", operation_id = "show_replay", tag = "Deliveries",
+    responses((status = 200, body = Replay))
+)]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Id(id): Id,

@@ -11,6 +11,7 @@ use common::{
     clock,
     contact::Contact,
     event::{CLOCK_SKEW, Draft, Kind, Lane, Origin, derived_id, rfc3339},
+    http::Problem,
     ledger::{Act, Consent, Standing, Submission, Suppression},
     queue::Priority,
     request::{Request, SOURCE},
@@ -18,6 +19,10 @@ use common::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::{
+    ToSchema,
+    openapi::{ObjectBuilder, OneOfBuilder, Schema, Type},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -26,7 +31,8 @@ use crate::{
     body,
     changes::{apply, object, successor},
     error::{Error, Result, asked},
-    query::{Id, Query},
+    openapi::PROBLEM,
+    query::{Contacts, Id, Query},
 };
 
 /// The purposes that stand by themselves; the others are `events.NAME` and `other.NAME`.
@@ -36,25 +42,41 @@ const GROUPS: [&str; 2] = ["events", "other"];
 const LONGEST_NAME: usize = 64;
 
 /// What a form sends.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewSubmission)]
 pub(crate) struct Filled {
     /// Chosen by the client, so that a repeat is known; else one is made.
     id: Option<Uuid>,
+    #[schema(min_length = 1)]
     form: Option<String>,
+    #[schema(min_length = 1)]
     email: Option<String>,
+    #[schema(min_length = 1)]
     phone: Option<String>,
     /// RFC 3339; else now.
+    #[schema(format = DateTime)]
     submitted_at: Option<String>,
     /// Purposes and whether each was agreed to: `{"general_contact": true, "events.spring-fair": true}`.
     #[serde(default)]
+    #[schema(schema_with = described_consents)]
     consents: Map<String, Value>,
     #[serde(default)]
     metadata: Map<String, Value>,
 }
 
+/// Purposes, some of them in groups.
+fn described_consents() -> Schema {
+    let agreed = || ObjectBuilder::new().schema_type(Type::Boolean);
+    let group = ObjectBuilder::new().additional_properties(Some(agreed()));
+    let either = OneOfBuilder::new().item(agreed()).item(group);
+    ObjectBuilder::new()
+        .additional_properties(Some(Schema::from(either)))
+        .into()
+}
+
 /// The submissions of a contact.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Submissions {
     items: Vec<Submission>,
     next_cursor: Option<String>,
@@ -66,6 +88,17 @@ pub(crate) struct Submissions {
 /// First the submission, then the events that it causes. If this process dies in between, or the queue is away, the
 /// client asks again with the same id or `Idempotency-Key`, and the events are made then, since the registers still say
 /// that they are due. A repeat changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/submissions", operation_id = "create_submission", tag = "Consents",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Chosen by the client, so that a repeat is known.")),
+    request_body = Filled,
+    responses(
+        (status = 200, body = Submission, description = "It was there already."),
+        (status = 201, body = Submission),
+        (status = 409, body = Problem, content_type = PROBLEM,
+            description = "There is another submission with this id."),
+    )
+)]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -118,6 +151,10 @@ pub(crate) async fn create(
 }
 
 /// `GET /api/v1/submissions/{id}`: with what holds now, and what was revoked when and by which event.
+#[utoipa::path(
+    get, path = "/api/v1/submissions/{id}", operation_id = "show_submission", tag = "Consents",
+    responses((status = 200, body = Submission))
+)]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Id(id): Id,
@@ -132,6 +169,10 @@ pub(crate) async fn show(
 }
 
 /// `GET /api/v1/submissions?email=&phone=`: all submissions of either contact, oldest first.
+#[utoipa::path(
+    get, path = "/api/v1/submissions", operation_id = "list_submissions", tag = "Consents",
+    params(Contacts), responses((status = 200, body = Submissions))
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     mut query: Query,

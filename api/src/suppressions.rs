@@ -6,12 +6,14 @@ use axum::{Json, body::Body, extract::State, http::StatusCode};
 use common::{
     contact::Contact,
     event::{Draft, GLOBAL, Kind, Lane, Origin, Register},
+    http::Problem,
     ledger::{Act, Page, Standing, Suppression, SuppressionFilter},
     queue::Priority,
     request::{Request, SOURCE},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::{
     App,
@@ -20,36 +22,48 @@ use crate::{
     changes::{apply, moment, object, successor},
     error::{Error, Result, asked},
     events::Shown,
-    query::{Id, Query},
+    openapi::PROBLEM,
+    query::{Contacts, Id, Paging, Query},
 };
 
 /// Events of its contact that the history of a suppression is sought in, the newest.
 const LONGEST_HISTORY: i64 = 1000;
 
 /// A suppression by hand.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewSuppression)]
 pub(crate) struct Wanted {
+    #[schema(min_length = 1)]
     email: Option<String>,
+    #[schema(min_length = 1)]
     phone: Option<String>,
     /// Either of the two.
+    #[schema(min_length = 1)]
     contact: Option<String>,
     /// Else `global`.
+    #[schema(min_length = 1, max_length = 255)]
     scope: Option<String>,
+    #[schema(min_length = 1)]
     reason: Option<String>,
+    #[schema(min_length = 1)]
     note: Option<String>,
 }
 
 /// Why a suppression is lifted.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = LiftReason)]
 pub(crate) struct Why {
+    #[schema(min_length = 1)]
     reason: Option<String>,
+    #[schema(min_length = 1)]
     note: Option<String>,
 }
 
 /// A suppression with what came of it since it was first made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SuppressionDetail)]
 pub(crate) struct Detail {
     #[serde(flatten)]
     suppression: Suppression,
@@ -58,7 +72,8 @@ pub(crate) struct Detail {
 }
 
 /// A lifted suppression, and what suppresses the contact all the same.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LiftedSuppression)]
 pub(crate) struct Lifted {
     #[serde(flatten)]
     suppression: Suppression,
@@ -85,6 +100,10 @@ pub(crate) fn filter(query: &mut Query) -> Result<SuppressionFilter> {
 
 /// `GET /api/v1/suppressions`: standing and lifted, newest first by when what they say happened, which `from` and `to`
 /// speak of, too.
+#[utoipa::path(
+    get, path = "/api/v1/suppressions", operation_id = "list_suppressions", tag = "Suppressions",
+    params(SuppressionFilter, Contacts, Paging), responses((status = 200, body = Page<Suppression>))
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     mut query: Query,
@@ -99,6 +118,10 @@ pub(crate) async fn list(
 }
 
 /// `GET /api/v1/suppressions/{id}`: with the events that made it what it is.
+#[utoipa::path(
+    get, path = "/api/v1/suppressions/{id}", operation_id = "show_suppression", tag = "Suppressions",
+    responses((status = 200, body = Detail))
+)]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Id(id): Id,
@@ -114,6 +137,16 @@ pub(crate) async fn show(
 }
 
 /// `POST /api/v1/suppressions`: suppresses by hand. 201 with the suppression, 200 if it stood already.
+#[utoipa::path(
+    post, path = "/api/v1/suppressions", operation_id = "add_suppression", tag = "Suppressions",
+    request_body = Wanted,
+    responses(
+        (status = 200, body = Suppression, description = "It stood already."),
+        (status = 201, body = Suppression),
+        (status = 409, body = Problem, content_type = PROBLEM,
+            description = "Another change came in between: ask again."),
+    )
+)]
 pub(crate) async fn add(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
@@ -174,6 +207,20 @@ pub(crate) async fn add(
 
 /// `DELETE /api/v1/suppressions/{id}`: lifts it; the history stays. `reason` and `note` are parameters, or fields of a JSON
 /// body. A complaint needs `force=true` and a reason. What is lifted already is answered alike.
+#[utoipa::path(
+    delete, path = "/api/v1/suppressions/{id}", operation_id = "lift_suppression", tag = "Suppressions",
+    params(
+        ("force" = Option<bool>, Query, description = "Lift a complaint, too."),
+        ("reason" = Option<String>, Query),
+        ("note" = Option<String>, Query),
+    ),
+    request_body = Option<Why>,
+    responses(
+        (status = 200, body = Lifted),
+        (status = 409, body = Problem, content_type = PROBLEM,
+            description = "It is a complaint, and `force` is not given."),
+    )
+)]
 pub(crate) async fn lift(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,

@@ -4,7 +4,7 @@
 //! means "do not send": whatever keeps the question from being answered, `[api.talkable] when_unknown` is the answer, and
 //! an error holds one, too, for whoever reads no status.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -17,15 +17,22 @@ use common::{
     config::{Config, Credential, Source, Talkable},
     http::Problem,
     ledger::Act,
-    providers::talkable::{Asked, Question},
+    providers::talkable::{Asked, PATH, Question},
     signature,
 };
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::timeout;
 use tracing::warn;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
-use crate::{App, body};
+use crate::{
+    App, body,
+    openapi::{PROBLEM, problem_with},
+};
 
 /// A mail waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -38,17 +45,43 @@ pub(crate) struct Desk {
 }
 
 /// The one shape of an answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TalkableAnswer)]
 pub(crate) struct Answer {
     result: Verdict,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TalkableVerdict)]
 pub(crate) struct Verdict {
     unsubscribed: bool,
 }
 
+/// A problem that holds an answer, as it is described.
+struct Refused;
+
+impl ToSchema for Refused {
+    fn name() -> Cow<'static, str> {
+        "TalkableRefusal".into()
+    }
+}
+
+impl PartialSchema for Refused {
+    fn schema() -> RefOr<Schema> {
+        problem_with("result", Verdict::schema())
+    }
+}
+
 /// `POST /api/v1/talkable/check_unsubscribe`: the form's own `key` and `site` say who asks.
+#[utoipa::path(
+    post, path = PATH, operation_id = "answer_talkable", tag = "Checks",
+    request_body(content = Question, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, body = Answer),
+        (status = 400, body = Refused, content_type = PROBLEM, description = "The question cannot be read."),
+        (status = 401, body = Refused, content_type = PROBLEM, description = "The key or the site is wrong."),
+    )
+)]
 pub(crate) async fn check(State(app): State<Arc<App>>, body: Body) -> Response {
     let unknown = app.talkable.settings.when_unknown;
     let question = match body::bytes(body).await {

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use url::Url;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -21,7 +22,7 @@ pub const ALL: &str = "endpoints";
 const PREFIX: &str = "endpoint.";
 
 /// What a person sees of an endpoint; never its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Endpoint {
     pub id: Uuid,
     pub url: String,

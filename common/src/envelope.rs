@@ -7,12 +7,13 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 const VERSION: u8 = 1;
 
 /// One accepted HTTP request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Envelope {
     /// `UUIDv7`, given at acceptance and told to the provider in the answer.
     pub id: Uuid,
@@ -22,6 +23,7 @@ pub struct Envelope {
     pub content_type: Option<String>,
     /// The headers that the provider's adapter asks to keep; never credentials.
     #[serde(default)]
+    #[schema(required)]
     pub headers: Vec<(String, String)>,
     #[serde(skip)]
     pub body: Bytes,

@@ -24,6 +24,10 @@ use tokio::{
 };
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type, schema::AdditionalProperties},
+};
 
 use crate::lifecycle::Lifecycle;
 
@@ -144,6 +148,37 @@ impl Problem {
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
         self.extra.insert(member.to_owned(), value.into());
         self
+    }
+}
+
+impl ToSchema for Problem {}
+
+impl PartialSchema for Problem {
+    fn schema() -> RefOr<Schema> {
+        let member = |kind: Type, says: &str| {
+            ObjectBuilder::new()
+                .schema_type(kind)
+                .description(Some(says))
+        };
+        let members = [
+            ("type", Type::String, "`about:blank`: the title says it."),
+            ("title", Type::String, "The status in words."),
+            ("status", Type::Integer, "The status of the answer."),
+            (
+                "detail",
+                Type::String,
+                "What is wrong with this request, and what would be right.",
+            ),
+        ];
+        let object = members
+            .into_iter()
+            .fold(ObjectBuilder::new(), |object, (name, kind, says)| {
+                object.property(name, member(kind, says)).required(name)
+            });
+        object
+            .description(Some("An RFC 9457 problem; some have more members."))
+            .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+            .into()
     }
 }
 

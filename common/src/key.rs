@@ -10,6 +10,7 @@ use rand::random;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -32,7 +33,7 @@ names! {
 }
 
 /// What a person sees of a key; never the key itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Key {
     pub id: Uuid,
     pub name: String,
@@ -40,7 +41,9 @@ pub struct Key {
     /// Its first characters.
     pub hint: String,
     /// How often it may ask; null for the rate that is configured for all.
+    #[schema(value_type = Option<String>, example = "100/1m")]
     pub rate: Option<Rate>,
+    #[schema(inline)]
     pub state: State,
     pub created_at: Timestamp,
     /// The name of the key that made it, or `command line`.

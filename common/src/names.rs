@@ -1,6 +1,6 @@
 //! One way to write a closed set of names: the enum, its text, and the text read back.
 
-/// Declares an enum whose variants have one fixed text each, used alike in JSON, SQL, TOML and logs.
+/// Declares an enum whose variants have one fixed text each, used alike in JSON, its schema, SQL, TOML and logs.
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -33,6 +33,17 @@ macro_rules! names {
                     $($text => Ok(Self::$variant),)+
                     _ => Err(crate::names::Unknown { given: text.to_owned(), known: &[$($text,)+] }),
                 }
+            }
+        }
+
+        impl utoipa::ToSchema for $type {}
+
+        impl utoipa::PartialSchema for $type {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::Type::String)
+                    .enum_values(Some(Self::ALL.iter().map(|value| value.as_str())))
+                    .into()
             }
         }
 

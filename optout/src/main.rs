@@ -10,6 +10,7 @@ mod demo;
 mod healthcheck;
 mod keys;
 mod migrate;
+mod openapi;
 mod replay;
 mod send;
 mod serve;
@@ -57,6 +58,8 @@ enum Command {
     /// The api's keys, beside those of the configuration
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Print the OpenAPI description of the api
+    Openapi,
     /// Apply what migrations the ledger is missing
     Migrate,
     /// Ask a running process whether it is ready; for container health checks
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         }
         Command::Audit(command) => client::run(path, |loaded| audit::run(loaded, command)),
         Command::Keys(command) => client::run(path, |loaded| keys::run(loaded, command)),
+        Command::Openapi => openapi::print(),
         Command::Migrate => client::run(path, migrate::migrate),
         Command::Healthcheck(options) => {
             client::run(path, |loaded| healthcheck::ask(loaded, options))

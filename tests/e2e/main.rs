@@ -7,6 +7,7 @@ mod by_hand;
 mod endpoints;
 mod faults;
 mod keys;
+mod openapi;
 mod operations;
 mod pipeline;
 mod proxy;

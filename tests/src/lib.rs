@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub use process::{API_KEY, FAULT, Process, binary, signal};
 pub use receiver::{Conduct, Heard, Receiver, Told};
 pub use servers::Servers;
-pub use stores::{Kind, Stores};
+pub use stores::{Kind, Stores, told};
 
 /// Nothing that a test waits for takes this long unless it never comes, not even while the machine has much else to do.
 pub const PATIENCE: Duration = Duration::from_mins(3);

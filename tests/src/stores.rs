@@ -33,8 +33,8 @@ impl Stores {
         let (queue, claims, ledger) = match kind {
             Kind::Embedded => (file("queue.db"), file("queue.db"), file("ledger.db")),
             Kind::Scaled => (
-                url("OPTOUT_TEST_AMQP_URL"),
-                url("OPTOUT_TEST_REDIS_URL"),
+                told("OPTOUT_TEST_AMQP_URL"),
+                told("OPTOUT_TEST_REDIS_URL"),
                 database().await,
             ),
         };
@@ -71,12 +71,12 @@ impl Stores {
     }
 }
 
-/// Where a server of `scripts/services` is.
+/// What the environment tells the tests: where a server of `scripts/services` is, or a program of `scripts/python`.
 #[expect(
     clippy::disallowed_methods,
     reason = "tests are told by the environment where their servers are"
 )]
-pub(crate) fn url(variable: &str) -> String {
+pub fn told(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run the tests by scripts/test"))
 }
@@ -84,7 +84,7 @@ pub(crate) fn url(variable: &str) -> String {
 /// A new database on the tests' PostgreSQL server.
 pub(crate) async fn database() -> String {
     install_default_drivers();
-    let url = url("OPTOUT_TEST_POSTGRES_URL");
+    let url = told("OPTOUT_TEST_POSTGRES_URL");
     let server = AnyPool::connect(&url).await.expect("the tests' PostgreSQL");
     let name = format!("e2e_{}", Uuid::now_v7().simple());
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))

@@ -2,19 +2,22 @@
 
 use common::event::Kind;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// The columns of [`Dumped::line`].
 pub(super) const COLUMNS: [&str; 4] = ["email", "kind", "reason", "occurred_at"];
 
 /// Postmark's dump.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = PostmarkDump)]
 pub(super) struct Dump {
     pub(super) suppressions: Vec<Dumped>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = PostmarkDumpEntry)]
 pub(super) struct Dumped {
     email_address: String,
     suppression_reason: Option<String>,

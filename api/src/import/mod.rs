@@ -25,6 +25,7 @@ use common::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -48,7 +49,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 const TOLD: usize = 1000;
 
 /// What came of an import.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = ImportReport)]
 pub(crate) struct Imported {
     /// Lines after the first, which names the columns.
     lines: u64,
@@ -68,7 +70,7 @@ pub(crate) struct Imported {
     dry_run: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WrongLine {
     /// The line that it begins on, from 1; of a dump, which suppression it is.
     line: u64,
@@ -92,6 +94,12 @@ struct Import<'a> {
 
 /// `POST /api/v1/suppressions/import`: CSV, or Postmark's suppression dump. With `dry_run=true` it says what would change.
 /// A 503 says how far it came; importing the same again is harmless.
+#[utoipa::path(
+    post, path = "/api/v1/suppressions/import", operation_id = "import_suppressions", tag = "Suppressions",
+    params(("dry_run" = Option<bool>, Query, description = "Only say what would change.")),
+    request_body(content((String = "text/csv"), (Dump = "application/json"))),
+    responses((status = 200, body = Imported))
+)]
 pub(crate) async fn import(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,

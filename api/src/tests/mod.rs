@@ -12,15 +12,18 @@ mod endpoints;
 mod erasure;
 mod errors;
 mod events;
+mod fact;
 mod import;
 mod keys;
 mod limits;
+mod openapi;
 mod quarantine;
 mod recorder;
 mod replays;
 mod submissions;
 mod suppressions;
 mod talkable;
+mod witness;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,12 +54,14 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use fact::{Fact, fact};
 use recorder::Recorder;
 
 use crate::{
     App,
     endpoints::Rules,
     keyring::Keyring,
+    openapi::Description,
     router,
     talkable::Desk,
     trail::{self, Trail},
@@ -80,6 +85,8 @@ struct Door {
     router: Router,
     ledger: Ledger,
     queue: Arc<Recorder>,
+    /// What was answered: operations with their statuses.
+    answered: Mutex<BTreeSet<String>>,
     _folder: TempDir,
 }
 
@@ -154,6 +161,7 @@ impl Door {
                 settings: config.api.talkable,
             },
             trail: Trail::new().0,
+            description: Description::new(),
         };
         let app = Arc::new(app);
         Self {
@@ -162,6 +170,7 @@ impl Door {
             app,
             ledger,
             queue,
+            answered: Mutex::default(),
             _folder: folder,
         }
     }
@@ -203,7 +212,11 @@ impl Door {
         headers: &[(&str, &str)],
         body: Body,
     ) -> Answer {
-        ask(&self.router, method, path, headers, body).await
+        let answer = ask(&self.router, method, path, headers, body).await;
+        // Whatever a test is about, what is answered is as it is described.
+        let answered = witness::hold(method, path, &answer);
+        self.answered.lock().unwrap().extend(answered);
+        answer
     }
 
     /// What was published to the route stage since it was last asked: the drafts of each request.
@@ -366,53 +379,4 @@ fn text(value: &Value) -> String {
         .as_str()
         .unwrap_or_else(|| panic!("{value} is no text"))
         .to_owned()
-}
-
-/// Something that happened to Jane at `shop`, unless said otherwise.
-#[derive(Clone)]
-struct Fact {
-    kind: Kind,
-    source: &'static str,
-    contact: Option<Contact>,
-    scope: Option<&'static str>,
-    received_at: Timestamp,
-    body: &'static [u8],
-}
-
-fn fact(kind: Kind) -> Fact {
-    Fact {
-        kind,
-        source: "shop",
-        contact: Some(Contact::email("Jane@Example.com").unwrap()),
-        scope: None,
-        received_at: clock::now(),
-        body: b"{\"who\": \"Jane\"}",
-    }
-}
-
-impl Fact {
-    fn envelope(&self) -> Envelope {
-        Envelope {
-            id: Uuid::now_v7(),
-            source: self.source.to_owned(),
-            received_at: self.received_at,
-            content_type: Some("application/json".to_owned()),
-            headers: vec![("user-agent".to_owned(), "test".to_owned())],
-            body: self.body.into(),
-        }
-    }
-
-    fn event(self) -> (Envelope, Event) {
-        let envelope = self.envelope();
-        let mut draft = Draft::new(
-            self.kind,
-            "their name",
-            Identity::Own(envelope.id.to_string()),
-        );
-        draft.contact = self.contact;
-        draft.scope = self.scope.map(str::to_owned);
-        draft.reason = Some("no interest".to_owned());
-        let event = draft.into_event(&envelope, "test", Undetermined::Suppress);
-        (envelope, event)
-    }
 }

@@ -38,9 +38,15 @@ async fn ask(router: &Router, body: impl Into<Body>) -> (u16, Value) {
     let request = Request::post(PATH).header("content-type", form);
     let request = request.body(body.into()).unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
-    (status, serde_json::from_slice(&body).unwrap())
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let answer = Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: serde_json::from_slice(&body).unwrap(),
+    };
+    witness::hold("POST", PATH, &answer);
+    (answer.status.as_u16(), answer.body)
 }
 
 async fn answers(router: &Router, body: String, unsubscribed: bool) {

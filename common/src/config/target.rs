@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use toml::Value;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type},
+};
 
 use super::{NAME_RULE, Rate, is_name};
 use crate::{
@@ -123,6 +127,23 @@ impl Target {
 impl Serialize for Filter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.names())
+    }
+}
+
+impl ToSchema for Filter {}
+
+impl PartialSchema for Filter {
+    fn schema() -> RefOr<Schema> {
+        let names = Kind::ALL.iter().map(|kind| kind.as_str()).chain(["*"]);
+        let name = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(names));
+        let description = "The kinds of event that are told of; `*` stands for all.";
+        ArrayBuilder::new()
+            .items(name)
+            .min_items(Some(1))
+            .description(Some(description))
+            .into()
     }
 }
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{contact::Contact, names::names};
@@ -56,14 +57,15 @@ names! {
 pub const GLOBAL: &str = "global";
 
 /// A register that a person sets by hand, whosever it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Register {
     pub source: String,
     pub lane: Lane,
 }
 
 /// One thing that happened, normalised.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventRecord)]
 pub struct Event {
     /// Derived from the source and the event's identity: the unique key by which duplicates are known.
     pub id: Uuid,
@@ -74,6 +76,7 @@ pub struct Event {
     pub bounce_class: Option<BounceClass>,
     /// None where the provider names nobody, which only an event without effect may do.
     #[serde(flatten)]
+    #[schema(ignore)] // what shows an event says all of it, also for one about nobody
     pub contact: Option<Contact>,
     pub scope: String,
     /// When it happened, as the provider states it, or else the time of receipt.
@@ -86,6 +89,7 @@ pub struct Event {
     pub effect: Effect,
     /// The one register that it sets, where a person named it; else its kind says which of its source's own it sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)] // left out, never null
     pub register: Option<Register>,
     /// The provider's own name for the event, verbatim.
     pub provider_event: String,
@@ -93,6 +97,7 @@ pub struct Event {
     pub message_id: Option<String>,
     pub campaign_id: Option<String>,
     #[serde(default)]
+    #[schema(required)]
     pub metadata: Map<String, Value>,
 }
 

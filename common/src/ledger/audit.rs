@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Dialect, Error, Ledger, Result, micros, record::hex, rows, timestamp};
 use crate::{clock, contact::Contact};
@@ -44,18 +45,20 @@ pub struct Act {
 }
 
 /// Which records are listed; what is None does not filter.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct TrailFilter {
     pub actor: Option<String>,
     pub action: Option<String>,
     pub subject: Option<String>,
+    #[param(ignore)]
     pub contact: Option<Contact>,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
 }
 
 /// A record of the trail.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Audited {
     /// From 1, without gaps.
     pub seq: i64,
@@ -63,16 +66,18 @@ pub struct Audited {
     pub actor: String,
     pub action: String,
     pub subject: Option<String>,
+    #[schema(value_type = Object)]
     pub details: Value,
     /// Normalised; a key once it was erased.
     pub contact: Option<String>,
     /// Null once it was erased.
+    #[schema(value_type = Option<Object>)]
     pub personal: Option<Value>,
     pub hash: String,
 }
 
 /// What a verification found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Verified {
     /// How many records are right, from the first.
     pub records: i64,
@@ -87,7 +92,7 @@ pub struct Verified {
 }
 
 /// Where the chain breaks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Broken {
     pub seq: i64,
     pub why: String,

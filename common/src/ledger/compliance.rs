@@ -9,6 +9,7 @@ use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{Row, any::AnyRow};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Ledger, Result, micros, parsed, rows, timestamp};
@@ -29,7 +30,7 @@ const MICROS_A_DAY: i64 = 24 * 60 * 60 * 1_000_000;
 const OPT_OUTS: &str = "effect = 'suppress' AND received_at >= $1 AND received_at < $2";
 
 /// How the opt-outs of a time span fared.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Compliance {
     /// By when they were received: `from` is in it, `to` is not.
     pub from: Timestamp,
@@ -43,7 +44,7 @@ pub struct Compliance {
 }
 
 /// Exact percentiles (the smallest value that so many do not exceed), in whole milliseconds; null of nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct Percentiles {
     pub count: i64,
     pub p50_ms: Option<i64>,
@@ -53,7 +54,7 @@ pub struct Percentiles {
 }
 
 /// From the receipt to one target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TargetTimes {
     pub target: String,
     pub delivered: i64,
@@ -68,7 +69,7 @@ pub struct TargetTimes {
 }
 
 /// What did not hold in time, or does not yet and is late.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Overdue {
     pub count: i64,
     /// The oldest of them, at most 200.
@@ -76,7 +77,7 @@ pub struct Overdue {
 }
 
 /// An opt-out that did not hold in time at one place. It names nobody.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Late {
     pub event_id: Uuid,
     pub source: String,

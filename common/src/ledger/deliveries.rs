@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{Row, any::AnyRow};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{Ledger, Page, Result, micros, page::Cursor, parsed, timestamp};
@@ -12,7 +13,8 @@ use crate::{
 };
 
 /// A delivery as it is listed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub struct DeliveryRow {
     pub id: Uuid,
     pub event_id: Uuid,
@@ -32,10 +34,13 @@ pub struct DeliveryRow {
 }
 
 /// Which deliveries are listed; what is None does not filter.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct DeliveryFilter {
     pub target: Option<String>,
+    #[param(inline)]
     pub state: Option<State>,
+    #[param(inline)]
     pub kind: Option<Kind>,
     pub event: Option<Uuid>,
     pub from: Option<Timestamp>,

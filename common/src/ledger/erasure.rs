@@ -11,6 +11,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::{Any, Row, Transaction};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Act, Ledger, Result, parsed, pepper::Pepper, rows, wrong_pepper};
@@ -47,7 +48,7 @@ pub enum Erased {
 }
 
 /// How many rows were erased of each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Erasure {
     /// What stands in the address's place.
     pub contact: String,

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{Row, any::AnyRow};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{Error, Ledger, Page, Result, micros, page::Cursor, parsed, timestamp};
@@ -14,17 +15,20 @@ use crate::{
 };
 
 /// Which events are listed; what is None does not filter.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct EventFilter {
     pub source: Option<String>,
+    #[param(inline)]
     pub kind: Option<Kind>,
+    #[param(ignore)]
     pub contact: Option<Contact>,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
 }
 
 /// An envelope as the ledger keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StoredEnvelope {
     #[serde(flatten)]
     pub envelope: Envelope,

@@ -4,12 +4,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::any::AnyRow;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Error, Result, micros};
 
 /// One page of a list, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
     /// Asks for the next page; null on the last.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
@@ -19,14 +20,16 @@ names! {
 }
 
 /// Which entries are listed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct HeldFilter {
+    #[param(inline)]
     pub state: Option<Held>,
     pub source: Option<String>,
 }
 
 /// One entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Quarantined {
     pub id: Uuid,
     pub envelope_id: Uuid,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Error, Ledger, Result, micros, parsed, rows, timestamp};
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// A form that somebody filled in.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Submission {
     pub id: Uuid,
     pub form: Option<String>,
@@ -38,7 +39,7 @@ pub struct Submission {
 }
 
 /// What was agreed to, or not, for one purpose.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Consent {
     pub purpose: String,
     pub granted: bool,

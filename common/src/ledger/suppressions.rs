@@ -10,6 +10,7 @@ use sqlx::{
     any::{AnyArguments, AnyRow},
     query::Query,
 };
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{Ledger, Page, Result, events, micros, page::Cursor, parsed, rows, timestamp};
@@ -25,7 +26,7 @@ names! {
 }
 
 /// A suppression, standing or lifted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Suppression {
     pub id: Uuid,
     pub state: Standing,
@@ -44,15 +45,21 @@ pub struct Suppression {
 }
 
 /// Which suppressions are listed; what is None does not filter.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct SuppressionFilter {
+    #[param(ignore)]
     pub contact: Option<Contact>,
     pub scope: Option<String>,
     pub source: Option<String>,
+    #[param(inline)]
     pub lane: Option<Lane>,
+    #[param(inline)]
     pub kind: Option<Kind>,
     pub reason: Option<String>,
+    #[param(inline)]
     pub origin: Option<Origin>,
+    #[param(inline)]
     pub state: Option<Standing>,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,

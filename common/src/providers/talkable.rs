@@ -3,10 +3,16 @@
 //! The question is a form with `key`, `site`, `type` and `payload`. Talkable's own example does not percent-encode the
 //! payload, so one that begins with a brace is read literally, whatever `&`, `+` and `%` there are in it.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use serde_json::{Deserializer, Value};
 use url::form_urlencoded;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 use super::{Keys, Malformed, Parsed, Provider, Sample, sample::samples};
 use crate::{contact::Contact, envelope::Envelope, event::rfc3339, queue::Priority};
@@ -84,6 +90,40 @@ pub struct Asked {
     pub campaign: Option<String>,
     /// Talkable states that the recipient has unsubscribed since they subscribed.
     pub says_unsubscribed: bool,
+}
+
+impl ToSchema for Question {
+    fn name() -> Cow<'static, str> {
+        "TalkableQuestion".into()
+    }
+}
+
+impl PartialSchema for Question {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let fields = [
+            (
+                "key",
+                text().description(Some("Talkable's api key, as the source has it.")),
+            ),
+            (
+                "site",
+                text().description(Some("Talkable's name of the site.")),
+            ),
+            ("type", text().enum_values(Some([TYPE]))),
+            (
+                "payload",
+                text().description(Some("JSON: the recipient, with `email`, and the campaign.")),
+            ),
+        ];
+        let form = ObjectBuilder::new();
+        fields
+            .into_iter()
+            .fold(form, |form, (name, field)| {
+                form.property(name, field).required(name)
+            })
+            .into()
+    }
 }
 
 impl Question {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
@@ -35,7 +36,7 @@ names! {
 }
 
 /// Which deliveries are replayed; what is None does not filter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ReplayFilter {
     pub target: Option<String>,
     /// None for what is finished: delivered or dead. What is under way is left alone then.
@@ -47,7 +48,7 @@ pub struct ReplayFilter {
 }
 
 /// A replay as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Replay {
     pub id: Uuid,
     pub target: Option<String>,
