@@ -1,6 +1,7 @@
 //! The api by its real router over real ledgers: each test runs on SQLite and on PostgreSQL, with a queue that writes
 //! down what it is given and can be told to refuse.
 
+mod answer;
 mod auth;
 mod brevo;
 mod check;
@@ -54,6 +55,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use answer::{Answer, ask};
 use fact::{Fact, fact};
 use recorder::Recorder;
 
@@ -88,14 +90,6 @@ struct Door {
     /// What was answered: operations with their statuses.
     answered: Mutex<BTreeSet<String>>,
     _folder: TempDir,
-}
-
-/// What the router answered.
-#[derive(Debug)]
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Value,
 }
 
 /// Runs a test on each of the databases.
@@ -340,28 +334,6 @@ impl Door {
                 None => return (ids, pages),
             }
         }
-    }
-}
-
-async fn ask(
-    router: &Router,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Body,
-) -> Answer {
-    let mut request = Request::builder().method(method).uri(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(body).unwrap();
-    let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
-    let bytes = to_bytes(body, 64 << 20).await.unwrap();
-    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body,
     }
 }
 
