@@ -33,10 +33,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use common::{
     claims::Claims,
     config::{Config, Source},
-    contact::Contact,
     delivery::State,
     endpoint,
-    event::Event,
+    event::Kind,
     ledger::Ledger,
     lifecycle::Lifecycle,
     patience::until_done,
