@@ -93,11 +93,10 @@ impl World {
                 (servers, proxy) = (Some(started), Some(before));
             }
             Kind::Embedded => {
-                let data = folder.path().join("data");
-                let mounted = Disk::at(&data);
-                let file = |name: &str| format!("sqlite:{}", data.join(name).display());
+                let made = Disk::at(&folder.path().join("data"));
+                let file = |name: &str| format!("sqlite:{}", made.path().join(name).display());
                 (queue, claims, ledger) = (file("queue.db"), file("queue.db"), file("ledger.db"));
-                disk = Some(mounted);
+                disk = Some(made);
             }
         }
         let stores = Stores {
