@@ -1,6 +1,10 @@
 //! What came of a run: a table to read, the same as JSON, and the assertions.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tests::{Kind, binary};
@@ -146,11 +150,8 @@ impl Report {
     }
 }
 
-/// The folder that cargo builds into.
+/// The folder that cargo builds into: the profile's is the one that holds the binaries.
 fn target() -> PathBuf {
-    binary("")
-        .parent()
-        .and_then(|profile| profile.parent())
-        .unwrap()
-        .to_owned()
+    let profile = binary("optout").parent().map(Path::to_owned).unwrap();
+    profile.parent().unwrap().to_owned()
 }
