@@ -28,9 +28,8 @@ impl Disk {
         std::fs::create_dir_all(folder).unwrap();
         let mut mount = as_root("mount");
         mount.args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(folder);
-        let refused = match run(&mut mount) {
-            Ok(_) => return Self::Own(folder.to_owned()),
-            Err(refused) => refused,
+        let Err(refused) = run(&mut mount) else {
+            return Self::Own(folder.to_owned());
         };
         let size = blocks(Path::new(SHARED), "size") * 4096;
         assert!(

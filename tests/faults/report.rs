@@ -82,16 +82,16 @@ impl Report {
 
     fn table(&self) -> String {
         let settled = &self.settled;
-        let mut table = format!(
+        let head = format!(
             "\n{:34} {:>5} {:>8} {:>11}\n",
             "fault", "times", "events", "back after"
         );
-        for (name, line) in &self.lines {
-            let back_after = line.back_after.as_secs_f64();
-            let (times, events) = (line.times, line.events);
-            table += &format!("{name:34} {times:>5} {events:>8} {back_after:>9.1} s\n");
-        }
-        table
+        let lines = self.lines.iter().map(|(name, line)| {
+            let (times, events, back_after) =
+                (line.times, line.events, line.back_after.as_secs_f64());
+            format!("{name:34} {times:>5} {events:>8} {back_after:>9.1} s\n")
+        });
+        head + &lines.collect::<String>()
             + &format!(
                 "{}, seed {}, {:.0} s: {} faults, {} events in {} requests ({} refused and sent again), {} deliveries, {} lost, \
                  {} repeated of {} in hand at kills\n",
