@@ -26,10 +26,10 @@ use crate::run::Plan;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_over_rabbitmq_redis_and_postgresql_lose_nothing_to_any_fault() {
-    run::all(Kind::Scaled, Plan::asked_for()).await;
+    run::all(Kind::Scaled, &Plan::asked_for()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_process_over_sqlite_loses_nothing_to_any_fault() {
-    run::all(Kind::Embedded, Plan::asked_for()).await;
+    run::all(Kind::Embedded, &Plan::asked_for()).await;
 }

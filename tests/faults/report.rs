@@ -1,6 +1,10 @@
 //! What came of a run: a table to read, the same as JSON, and the assertions.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tests::{Kind, binary};
@@ -78,16 +82,16 @@ impl Report {
 
     fn table(&self) -> String {
         let settled = &self.settled;
-        let mut table = format!(
+        let head = format!(
             "\n{:34} {:>5} {:>8} {:>11}\n",
             "fault", "times", "events", "back after"
         );
-        for (name, line) in &self.lines {
-            let back_after = line.back_after.as_secs_f64();
-            let (times, events) = (line.times, line.events);
-            table += &format!("{name:34} {times:>5} {events:>8} {back_after:>9.1} s\n");
-        }
-        table
+        let lines = self.lines.iter().map(|(name, line)| {
+            let (times, events, back_after) =
+                (line.times, line.events, line.back_after.as_secs_f64());
+            format!("{name:34} {times:>5} {events:>8} {back_after:>9.1} s\n")
+        });
+        head + &lines.collect::<String>()
             + &format!(
                 "{}, seed {}, {:.0} s: {} faults, {} events in {} requests ({} refused and sent again), {} deliveries, {} lost, \
                  {} repeated of {} in hand at kills\n",
@@ -146,11 +150,8 @@ impl Report {
     }
 }
 
-/// The folder that cargo builds into.
+/// The folder that cargo builds into: the profile's is the one that holds the binaries.
 fn target() -> PathBuf {
-    binary("")
-        .parent()
-        .and_then(|profile| profile.parent())
-        .unwrap()
-        .to_owned()
+    let profile = binary("optout").parent().map(Path::to_owned).unwrap();
+    profile.parent().unwrap().to_owned()
 }

@@ -61,16 +61,16 @@ fn asked_for(name: &str) -> Option<String> {
 }
 
 /// Breaks one thing after the other on these stores, and asserts that nothing was lost.
-pub(crate) async fn all(kind: Kind, plan: Plan) {
+pub(crate) async fn all(kind: Kind, plan: &Plan) {
     let begun = Instant::now();
     let mut world = World::start(kind, plan.rate, plan.seed).await;
     flows(&mut world, "before any fault").await;
     let mut lines: BTreeMap<&'static str, Line> = BTreeMap::new();
     loop {
-        let mut round: Vec<_> = chosen(kind, &plan).collect();
+        let mut round: Vec<_> = chosen(kind, plan).collect();
         round.shuffle(&mut world.random);
         for fault in round {
-            let line = strike(&mut world, fault, &plan).await;
+            let line = strike(&mut world, fault, plan).await;
             say(&world, fault, &line);
             lines.entry(fault.name).or_default().add(&line);
             if plan.is_over(begun) {

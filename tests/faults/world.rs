@@ -93,11 +93,10 @@ impl World {
                 (servers, proxy) = (Some(started), Some(before));
             }
             Kind::Embedded => {
-                let data = folder.path().join("data");
-                let mounted = Disk::at(&data);
-                let file = |name: &str| format!("sqlite:{}", data.join(name).display());
+                let made = Disk::at(&folder.path().join("data"));
+                let file = |name: &str| format!("sqlite:{}", made.path().join(name).display());
                 (queue, claims, ledger) = (file("queue.db"), file("queue.db"), file("ledger.db"));
-                disk = Some(mounted);
+                disk = Some(made);
             }
         }
         let stores = Stores {
@@ -213,27 +212,26 @@ fn configuration(receiver: &Receiver) -> String {
         .into_iter()
         .chain(std::iter::repeat_n("5s", 60));
     let pauses: Vec<_> = pauses.map(|pause| format!("\"{pause}\"")).collect();
-    let mut text = format!(
+    let head = format!(
         "[retry]\nschedule = [{}]\n[outbound]\nallow_networks = [\"127.0.0.0/8\"]\n",
         pauses.join(", ")
     );
-    for (name, provider) in [
+    let sources = [
         ("postmark", "postmark"),
         ("sentinmail", "sentinmail"),
         ("notifiedby", "notifiedby"),
         ("garbled", "notifiedby"),
-    ] {
-        text += &format!(
-            "[[sources]]\nname = \"{name}\"\nprovider = \"{provider}\"\nauth = {{ kind = \"none\" }}\n"
-        );
-    }
-    for target in &TARGETS {
+    ];
+    let sources = sources.map(|(name, provider)| {
+        format!("[[sources]]\nname = \"{name}\"\nprovider = \"{provider}\"\nauth = {{ kind = \"none\" }}\n")
+    });
+    let targets = TARGETS.map(|target| {
         let (name, url) = (target.name, receiver.url(&target.path()));
-        text += &format!(
+        format!(
             "[[targets]]\nname = \"{name}\"\nkind = \"http\"\nevents = {:?}\nurl = \"{url}\"\ntimeout = \"3s\"\n\
              slots = {SLOTS}\nsign = false\n",
             target.kinds
-        );
-    }
-    text
+        )
+    });
+    head + &sources.concat() + &targets.concat()
 }
