@@ -167,12 +167,13 @@ async fn a_full_spool_answers_503_and_what_it_took_is_kept() {
             break answer;
         }
         taken += 1;
+        assert!(taken <= 10, "1 MiB holds no more");
     };
     assert_eq!(
         (refused.status, refused.header("retry-after")),
         (503, Some("5"))
     );
-    assert!((5..=10).contains(&taken), "{taken}");
+    assert!(taken >= 5, "{taken}");
     broker.become_(Behaviour::Store);
     assert_eq!(arrived(&broker, taken).await.len(), taken);
     // Once that is out of the file, there is room again.

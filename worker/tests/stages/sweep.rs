@@ -75,8 +75,8 @@ async fn what_is_in_hand_or_not_long_due_is_left_alone() {
     age(&bench, Duration::from_mins(11)).await;
     bench.ledger.adopt(&fresh).await.unwrap();
     let lease = Duration::from_hours(1);
-    let leave = bench.ledger.take(&[leased.id], Uuid::now_v7(), lease).await;
-    assert!(matches!(leave.unwrap()[..], [Leave::Granted { .. }]));
+    let granted = bench.ledger.take(&[leased.id], Uuid::now_v7(), lease).await;
+    assert!(matches!(granted.unwrap()[..], [Leave::Granted { .. }]));
     bench.work();
     // The same sweep looks at all three.
     attempted(&bench, &lost).await;
@@ -93,8 +93,8 @@ async fn what_a_dead_worker_had_in_hand_and_whose_message_is_lost_is_made() {
     bench.ledger.adopt(&delivery).await.unwrap();
     let dead = Uuid::now_v7();
     let lease = Duration::from_mins(1);
-    let leave = bench.ledger.take(&[delivery.id], dead, lease).await;
-    assert!(matches!(leave.unwrap()[..], [Leave::Granted { .. }]));
+    let granted = bench.ledger.take(&[delivery.id], dead, lease).await;
+    assert!(matches!(granted.unwrap()[..], [Leave::Granted { .. }]));
     age(&bench, Duration::from_mins(12)).await;
     bench.work();
     bench.delivery(State::Delivered, 1).await;
