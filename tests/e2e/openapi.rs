@@ -57,19 +57,8 @@ async fn requests_made_of_the_document_are_answered_as_it_says() {
         .args(["--header", &format!("X-API-Key: {API_KEY}")])
         .args(["--checks", &CHECKS.replace(' ', "")])
         .args(["--phases", "examples,coverage,fuzzing,stateful"])
-        .args([
-            "--max-examples",
-            "8",
-            "--workers",
-            "1",
-            "--seed",
-            "20260402",
-        ])
-        .args([
-            "--generation-deterministic",
-            "--generation-database",
-            "none",
-        ])
+        .args(["--max-examples", "8", "--workers", "1"])
+        .arg("--generation-deterministic")
         .args(["--continue-on-failure", "--no-color"])
         // It would send to whatever it had registered.
         .args(["--exclude-operation-id", "test_endpoint"])
@@ -97,6 +86,6 @@ async fn the_command_prints_the_document_that_is_served() {
         .unwrap();
     assert!(printed.status.success());
     let printed: Value = serde_json::from_slice(&printed.stdout).unwrap();
-    assert_eq!(printed, api.get("/openapi.json").await);
+    assert!(printed == api.get("/openapi.json").await);
     assert_eq!(printed["openapi"], "3.1.0");
 }

@@ -121,8 +121,10 @@ impl Witness {
     fn holds(&self, place: &str, what: &str, body: &Value) {
         let known = self.validators.lock().unwrap().get(place).cloned();
         let validator = known.unwrap_or_else(|| {
-            let mut schema = self.document.clone();
-            schema["$ref"] = json!(format!("#{place}"));
+            // Not by a reference: a path's braces have no place in one.
+            let (components, closed) = (&self.document["components"], &self.document["closed"]);
+            let schema =
+                json!({ "components": components, "closed": closed, "allOf": [self.part(place)] });
             let options = jsonschema::draft202012::options().should_validate_formats(true);
             let validator = Arc::new(options.build(&schema).unwrap());
             let mut known = self.validators.lock().unwrap();
