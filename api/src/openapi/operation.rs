@@ -169,8 +169,8 @@ fn reason(status: &str) -> &'static str {
 
 /// A parameter or a body that is given has a value.
 fn forbid_null(schema: &mut Value) {
-    let either = schema["oneOf"].as_array().into_iter().flatten();
-    let value = either.filter(|part| part["type"] != "null").cloned().next();
+    let mut either = schema["oneOf"].as_array().into_iter().flatten();
+    let value = either.find(|part| part["type"] != "null").cloned();
     if let Some(value) = value {
         *schema = value;
         return;
