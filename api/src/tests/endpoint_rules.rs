@@ -66,6 +66,7 @@ fn strict(door: &Door) -> Door {
         app,
         ledger,
         queue,
+        answered: Mutex::default(),
         _folder: tempfile::tempdir().unwrap(),
     }
 }
