@@ -156,7 +156,7 @@ async fn a_change_of_the_api_whose_message_was_lost_reaches_the_targets() {
         envelope: &envelope,
         provider: "api",
         events: events.iter().map(|event| (event, vec![])).collect(),
-        duplicates: 0,
+        duplicates: vec![],
         unreadable: vec![],
     };
     bench.ledger.record(&[entry]).await.unwrap();
