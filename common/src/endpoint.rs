@@ -38,7 +38,6 @@ pub struct Endpoint {
     pub last_failure_at: Option<Timestamp>,
     pub last_error: Option<String>,
     /// Why its deliveries wait though it is enabled. The ledger does not know: it follows from the configuration.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub held_back: Option<&'static str>,
 }
 

@@ -156,7 +156,7 @@ async fn a_key_that_cannot_be_made_is_told_by_the_field() {
             (
                 json!({ "name": "a", "role": "read", "expires_at": "soon" }),
                 422,
-                "body",
+                "expires_at",
             ),
             (json!({ "role": "read" }), 422, "name"),
             (

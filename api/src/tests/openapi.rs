@@ -257,6 +257,17 @@ async fn walk(door: &Door) {
     ask("POST", &format!("{one}rotate/"), Value::Null).await;
     ask("POST", &format!("{one}test/"), Value::Null).await;
     ask("DELETE", &one, Value::Null).await;
+
+    let wish = json!({ "name": "walk", "role": "read", "rate": "100/1m" });
+    let key = ask("POST", "/api/v1/keys", wish).await;
+    get("/api/v1/keys").await;
+    let key = format!("/api/v1/keys/{}", text(&key["id"]));
+    ask("DELETE", &key, Value::Null).await;
+
+    let all = json!({ "email": "jane@example.com", "force": true });
+    ask("POST", "/api/v1/contacts/erase", all).await;
+    get("/api/v1/contacts/jane@example.com").await;
+    get(&format!("/api/v1/events/{}", event.id)).await;
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod quarantine;
 mod record;
 mod redrive;
 mod registers;
+mod repeats;
 mod replays;
 mod submissions;
 mod suppressions;

@@ -1,0 +1,111 @@
+//! Whose an event is, of several envelopes that brought it.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::json;
+use sqlx::{Any, Row, Transaction, any::AnyRow};
+use uuid::Uuid;
+
+use super::{Entry, Ledger, Recorded, Result, in_order, parsed, record::events, rows};
+use crate::{contact::Contact, event::Event};
+
+/// An event that the ledger has.
+pub(super) struct Known {
+    pub(super) owner: Uuid,
+    pub(super) fingerprint: i64,
+    pub(super) erased: bool,
+}
+
+impl Ledger {
+    /// What the ledger has of the entries' events: the primary key has decided who owns each.
+    pub(super) async fn known(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        entries: &[Entry<'_>],
+    ) -> Result<HashMap<Uuid, Known>> {
+        let repeated = entries
+            .iter()
+            .flat_map(|entry| entry.duplicates.iter().copied());
+        let ids: Vec<_> = events(entries)
+            .map(|event| event.id)
+            .chain(repeated)
+            .map(|id| json!({ "id": id }))
+            .collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let text = "
+            SELECT events.id, events.envelope_id, events.fingerprint, 
+                CAST(CASE WHEN events.contact LIKE 'erased:%' THEN 1 ELSE 0 END AS BIGINT)
+            FROM {rows} JOIN events ON events.id = rows.value->>'id'";
+        let found = self.query(text).bind(rows(&ids));
+        let found = found.fetch_all(&mut **transaction).await?;
+        let known = |row: &AnyRow| {
+            let known = Known {
+                owner: parsed(&row.try_get::<String, _>(1)?)?,
+                fingerprint: row.try_get(2)?,
+                erased: row.try_get::<i64, _>(3)? == 1,
+            };
+            Ok((parsed(&row.try_get::<String, _>(0)?)?, known))
+        };
+        found.iter().map(known).collect()
+    }
+
+    /// Notes which envelopes brought an event again, so that its contact can be found in them, too.
+    pub(super) async fn note_repeats(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        entries: &[Entry<'_>],
+        recorded: &[Recorded],
+    ) -> Result<()> {
+        let brought = entries.iter().flat_map(|entry| &entry.events).zip(recorded);
+        let repeated = brought
+            .filter(|((event, _), recorded)| {
+                matches!(recorded, Recorded::Duplicate { owner, .. } if *owner != event.envelope_id)
+            })
+            .map(|((event, _), _)| (event.id, event.envelope_id));
+        let by_claim = entries.iter().flat_map(|entry| {
+            let envelope = entry.envelope.id;
+            entry.duplicates.iter().map(move |id| (*id, envelope))
+        });
+        let mut values: Vec<_> = repeated
+            .chain(by_claim)
+            .map(|(event, envelope)| json!({ "id": event, "envelope": envelope }))
+            .collect();
+        if values.is_empty() {
+            return Ok(());
+        }
+        in_order(&mut values);
+        let text = "
+            INSERT INTO repeats (event_id, envelope_id)
+            SELECT rows.value->>'id', rows.value->>'envelope' FROM {rows} WHERE TRUE
+            ON CONFLICT (event_id, envelope_id) DO NOTHING";
+        self.query(text)
+            .bind(rows(&values))
+            .execute(&mut **transaction)
+            .await?;
+        Ok(())
+    }
+}
+
+/// What the ledger says of each of the entries' events.
+pub(super) fn decided(entries: &[Entry<'_>], known: &HashMap<Uuid, Known>) -> Vec<Recorded> {
+    // The same event twice in one envelope is one event: the second is a duplicate of the first.
+    let mut seen = HashSet::new();
+    let decided = events(entries).map(|event| match known.get(&event.id) {
+        Some(known) if known.erased && !names_erased(event) => Recorded::Erased,
+        Some(known) if known.owner != event.envelope_id || !seen.insert(event.id) => {
+            Recorded::Duplicate {
+                owner: known.owner,
+                conflicting: known.fingerprint != event.fingerprint(),
+            }
+        }
+        _ => Recorded::Owned,
+    });
+    decided.collect()
+}
+
+/// Whether the event itself is one of a contact that was erased, as a lift by hand may be.
+fn names_erased(event: &Event) -> bool {
+    event.contact.as_ref().is_some_and(Contact::is_erased)
+}
