@@ -77,8 +77,9 @@ pub(crate) async fn erase(
         }
         Erased::Waits {
             deliveries,
+            changes,
             quarantined,
-        } => Err(Error::Conflict(waits(&deliveries, &quarantined))),
+        } => Err(Error::Conflict(waits(&deliveries, &changes, &quarantined))),
         Erased::NoPepper => Err(Error::Conflict(
             "nothing can be erased without ledger.pepper, the key of the hashes that go on suppressing: configure it for \
              every process"
@@ -87,7 +88,7 @@ pub(crate) async fn erase(
     }
 }
 
-fn waits(deliveries: &[Uuid], quarantined: &[Uuid]) -> String {
+fn waits(deliveries: &[Uuid], changes: &[Uuid], quarantined: &[Uuid]) -> String {
     let named = |what: &str, ids: &[Uuid]| {
         let ids: Vec<_> = ids.iter().map(Uuid::to_string).collect();
         (!ids.is_empty()).then(|| format!("{what} {}", ids.join(", ")))
@@ -96,6 +97,10 @@ fn waits(deliveries: &[Uuid], quarantined: &[Uuid]) -> String {
         named(
             "targets are still to be told of it by the deliveries",
             deliveries,
+        ),
+        named(
+            "changes of the last minutes may not be on their way to the targets yet, the events",
+            changes,
         ),
         named("it may be named by what waits in quarantine,", quarantined),
     ];

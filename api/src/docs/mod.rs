@@ -14,7 +14,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use minijinja::{Environment, value::Serde};
+use minijinja::{Environment, HtmlEscape, Value as Safe, value::Serde};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -110,6 +110,7 @@ impl Page {
     pub(crate) fn of(document: &Value) -> Self {
         let style = include_str!("page.css");
         let mut templates = Environment::new();
+        templates.add_filter("prose", prose);
         let rendered = templates
             .add_template("page.html", include_str!("page.html"))
             .and_then(|()| templates.get_template("page.html"))
@@ -130,6 +131,19 @@ impl Page {
             policy,
         }
     }
+}
+
+/// What stands between backticks is code.
+fn prose(text: &str) -> Safe {
+    let parts = text.split('`').enumerate().map(|(index, part)| {
+        let part = HtmlEscape(part);
+        if index % 2 == 1 {
+            format!("<code>{part}</code>")
+        } else {
+            part.to_string()
+        }
+    });
+    Safe::from_safe_string(parts.collect())
 }
 
 fn groups<'a>(document: &'a Value) -> Vec<Group<'a>> {

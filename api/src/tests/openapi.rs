@@ -336,5 +336,5 @@ async fn the_page_shows_every_operation_and_fetches_nothing() {
     {
         assert!(ids.contains(link), "#{link} leads nowhere");
     }
-    assert!(page.contains("role `read` or more"));
+    assert!(page.contains("role <code>read</code> or more"));
 }

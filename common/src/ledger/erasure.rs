@@ -8,17 +8,22 @@
 //! All in one transaction: if the process dies before its commit nothing has happened, and done twice it finds nothing
 //! the second time. It is recorded in the audit trail in the same transaction.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::{Any, Row, Transaction};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Act, Ledger, Result, parsed, pepper::Pepper, rows, wrong_pepper};
-use crate::contact::Contact;
+use super::{Act, Ledger, Result, micros, parsed, pepper::Pepper, rows, wrong_pepper};
+use crate::{clock, contact::Contact, request::SOURCE};
 
 /// The most that are named of what stands in the way.
 const NAMED: i64 = 20;
+
+/// By then the worker has routed a change, or its sweep has found that it did not.
+const ROUTED_AFTER: Duration = Duration::from_mins(20);
 
 /// Bodies in quarantine that are looked through together.
 const PAGE: i64 = 100;
@@ -41,6 +46,8 @@ pub enum Erased {
     /// quarantine to be read. The first of them.
     Waits {
         deliveries: Vec<Uuid>,
+        /// Changes of the api that may not be on their way to the targets yet.
+        changes: Vec<Uuid>,
         quarantined: Vec<Uuid>,
     },
     /// Not done: no pepper is configured.
@@ -87,13 +94,15 @@ impl Ledger {
         work.keep_pepper(pepper).await?;
         if !request.force {
             let deliveries = work.still_told().await?;
+            let changes = work.not_routed().await?;
             let mut quarantined = work.held_beside().await?;
             quarantined.extend(naming.iter().map(|(entry, _)| *entry));
             quarantined.sort_unstable();
             quarantined.dedup();
-            if !(deliveries.is_empty() && quarantined.is_empty()) {
+            if !(deliveries.is_empty() && changes.is_empty() && quarantined.is_empty()) {
                 return Ok(Erased::Waits {
                     deliveries,
+                    changes,
                     quarantined,
                 });
             }
@@ -171,6 +180,18 @@ impl Work<'_> {
             WHERE contact = $1 AND effect <> 'none' AND state <> 'delivered' AND deliveries.erased = 0
             ORDER BY deliveries.id LIMIT $2";
         self.ids(text).await
+    }
+
+    /// Changes that the api has recorded of late and that no target is being told of: the worker may still have to route
+    /// them, which it does by the address.
+    async fn not_routed(&mut self) -> Result<Vec<Uuid>> {
+        let since = clock::now().checked_sub(ROUTED_AFTER).map_or(0, micros);
+        let text = format!(
+            "SELECT id FROM events WHERE contact = $1 AND source = '{SOURCE}' AND effect <> 'none'
+                AND recorded_at > {since} AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event_id = events.id)
+            ORDER BY id LIMIT $2"
+        );
+        self.ids(&text).await
     }
 
     /// Held entries of envelopes that brought the contact's events: erasing those would take the rest along.

@@ -236,6 +236,7 @@ async fn an_opt_out_that_a_target_is_still_to_hear_of_is_not_erased_unless_it_mu
         let Erased::Waits {
             deliveries,
             quarantined,
+            ..
         } = ledger.erase(&jane(), &asked(false)).await.unwrap()
         else {
             panic!("it was erased");
@@ -252,6 +253,40 @@ async fn an_opt_out_that_a_target_is_still_to_hear_of_is_not_erased_unless_it_mu
         assert_eq!(leave, [Leave::Finished]);
         let retried = ledger.retry_quarantined(quarantined[0]).await;
         assert!(retried.unwrap().is_none(), "there is nothing left to read");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_api_is_not_erased_before_it_is_routed() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let ledger = &peppered(ledger, PEPPER).await;
+        let envelope = Envelope {
+            source: "api".to_owned(),
+            ..envelope()
+        };
+        let change = [event(&envelope, Kind::Suppressed, "1", 0)];
+        ledger
+            .record(&[entry(&envelope, &change, &[])])
+            .await
+            .unwrap();
+        let waits = ledger.erase(&jane(), &asked(false)).await.unwrap();
+        let expected = Erased::Waits {
+            deliveries: vec![],
+            changes: vec![change[0].id],
+            quarantined: vec![],
+        };
+        assert_eq!(waits, expected);
+        // The worker records the same with those who are told.
+        ledger
+            .record(&[entry(&envelope, &change, &["slack"])])
+            .await
+            .unwrap();
+        let id = Delivery::id_of(change[0].id, "slack");
+        let owner = Uuid::now_v7();
+        ledger.take(&[id], owner, LEASE).await.unwrap();
+        let done = finished(id, 1, State::Delivered, None);
+        ledger.finish(&[done], owner).await.unwrap();
+        erased(ledger, false).await;
     }
 }
 
