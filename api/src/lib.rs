@@ -34,6 +34,8 @@ mod talkable;
 mod trail;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 use std::{
