@@ -20,6 +20,7 @@ mod error;
 mod events;
 mod evidence;
 mod export;
+mod formula;
 mod import;
 mod keyring;
 mod keys;

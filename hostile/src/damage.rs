@@ -93,7 +93,7 @@ const NOT_UTF8: &[&[u8]] = &[
     b"\x80",
 ];
 
-/// The deepest nesting, beyond the 128 levels that serde_json goes down.
+/// The deepest nesting, beyond the 128 levels that `serde_json` goes down.
 const DEEPEST: u32 = 300;
 
 /// The longest text that is put in.
