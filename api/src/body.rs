@@ -1,5 +1,7 @@
 //! JSON bodies, read strictly: what is wrong is told by its place, with what would be right.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, to_bytes},
     extract::{FromRequest, Request},
@@ -7,11 +9,15 @@ use axum::{
 use common::contact::{Contact, Invalid};
 use serde::de::DeserializeOwned;
 use serde_json::{Deserializer, error::Category};
+use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 
 /// Ten thousand addresses of the greatest length, with room to spare.
 pub(crate) const LIMIT: usize = 8 << 20;
+
+/// How long a client may take over a body. An import has longer, since it is applied as it comes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Scopes are compared, so they are kept short enough for an index.
 const LONGEST_SCOPE: usize = 255;
@@ -30,9 +36,15 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
 /// The whole body, if it is not too large.
 pub(crate) async fn bytes(body: Body) -> Result<bytes::Bytes> {
-    to_bytes(body, LIMIT)
+    within(body, LIMIT, PATIENCE).await
+}
+
+/// The whole body, if it has at most `limit` bytes and is there in time.
+pub(crate) async fn within(body: Body, limit: usize, patience: Duration) -> Result<bytes::Bytes> {
+    timeout(patience, to_bytes(body, limit))
         .await
-        .map_err(|_| Error::TooLarge { limit: LIMIT >> 20 })
+        .map_err(|_| Error::TooSlow)?
+        .map_err(|_| Error::TooLarge { limit: limit >> 10 })
 }
 
 /// Reads a JSON body. What is wrong with a field is told by its path, such as `events[2]`; that one is missing, by the

@@ -53,8 +53,10 @@ pub enum Error {
     Body(String),
     #[error("the field {name} {why}")]
     Field { name: String, why: String },
-    #[error("the body is larger than {limit} MiB")]
+    #[error("the body is larger than {limit} KiB")]
     TooLarge { limit: usize },
+    #[error("the body did not arrive in time")]
+    TooSlow,
     #[error("there is no {what} with the id {id}")]
     NotFound { what: &'static str, id: Uuid },
     #[error("there is nothing at this path")]
@@ -106,6 +108,7 @@ impl Error {
                 told(StatusCode::UNPROCESSABLE_ENTITY).with("field", name.as_str())
             }
             Self::TooLarge { .. } => told(StatusCode::PAYLOAD_TOO_LARGE),
+            Self::TooSlow => told(StatusCode::REQUEST_TIMEOUT),
             Self::NotFound { .. } | Self::NoSuchPath => told(StatusCode::NOT_FOUND),
             Self::NoSuchMethod => told(StatusCode::METHOD_NOT_ALLOWED),
             Self::Conflict(_) => told(StatusCode::CONFLICT),
@@ -150,6 +153,7 @@ impl Error {
             | Self::Body(_)
             | Self::Field { .. }
             | Self::TooLarge { .. }
+            | Self::TooSlow
             | Self::NotFound { .. }
             | Self::NoSuchPath
             | Self::NoSuchMethod

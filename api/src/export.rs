@@ -1,8 +1,6 @@
 //! The suppression list as CSV, page by page: a list of any length takes the memory of one page.
 //!
-//! Fields are quoted where they need it and otherwise left as they are: an apostrophe before what a spreadsheet would take
-//! for a formula, such as `+15551234567` or `=1+1`, would make another contact of it, and an import elsewhere is to read
-//! what stood here. So who opens the file in a spreadsheet should have it read all columns as text.
+//! What a spreadsheet would take for a formula is written as text ([`formula`]), which an import reads as what stood here.
 
 use std::{future::ready, sync::Arc};
 
@@ -23,6 +21,7 @@ use crate::{
     auth::Caller,
     changes::object,
     error::{Error, Result, asked, reported},
+    formula,
     query::{Contacts, Query},
     suppressions::filter,
 };
@@ -131,4 +130,5 @@ fn record(item: &Suppression) -> [String; 12] {
         item.event_id.to_string(),
         item.id.to_string(),
     ]
+    .map(formula::disarmed)
 }

@@ -20,6 +20,7 @@ mod error;
 mod events;
 mod evidence;
 mod export;
+mod formula;
 mod import;
 mod keyring;
 mod keys;
@@ -33,6 +34,8 @@ mod suppressions;
 mod talkable;
 mod trail;
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;
 

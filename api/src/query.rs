@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use axum::{
     extract::{self, FromRequestParts, Path},
-    http::request::Parts,
+    http::{Uri, request::Parts},
 };
 use common::{
     contact::{Contact, Invalid},
@@ -74,6 +74,25 @@ impl IntoParams for Contacts {
 }
 
 impl Query {
+    /// Begins to read the query string of a URL.
+    pub(crate) fn of(uri: &Uri) -> Result<Self> {
+        let pairs = extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|_| Error::parameter("list", "cannot be read as a query string"))?;
+        let mut given = BTreeMap::new();
+        for (name, value) in pairs.0 {
+            if given.insert(name.clone(), value).is_some() {
+                return Err(Error::Parameter {
+                    name: format!("{name:?}"),
+                    why: "is given more than once".to_owned(),
+                });
+            }
+        }
+        Ok(Self {
+            given,
+            known: vec![],
+        })
+    }
+
     /// The value of `name`, which is neither empty nor holds control characters.
     pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<String>> {
         match self.take(name) {
@@ -208,21 +227,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let pairs = extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|_| Error::parameter("list", "cannot be read as a query string"))?;
-        let mut given = BTreeMap::new();
-        for (name, value) in pairs.0 {
-            if given.insert(name.clone(), value).is_some() {
-                return Err(Error::Parameter {
-                    name: format!("{name:?}"),
-                    why: "is given more than once".to_owned(),
-                });
-            }
-        }
-        Ok(Self {
-            given,
-            known: vec![],
-        })
+        Self::of(&parts.uri)
     }
 }
 

@@ -37,6 +37,10 @@ use crate::{
 /// A mail waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Who asks is known only by what is in the form: until then a stranger is given this much room and this much time.
+const LONGEST_FORM: usize = 64 << 10;
+const PATIENCE_FOR_FORM: Duration = Duration::from_secs(10);
+
 /// The sources that may ask, and what they are answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Desk {
@@ -84,7 +88,7 @@ impl PartialSchema for Refused {
 )]
 pub(crate) async fn check(State(app): State<Arc<App>>, body: Body) -> Response {
     let unknown = app.talkable.settings.when_unknown;
-    let question = match body::bytes(body).await {
+    let question = match body::within(body, LONGEST_FORM, PATIENCE_FOR_FORM).await {
         Ok(bytes) => Question::read(&bytes).map_err(|malformed| malformed.0),
         Err(error) => Err(error.to_string()),
     };

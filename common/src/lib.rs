@@ -12,6 +12,8 @@ pub mod endpoint;
 pub mod envelope;
 pub mod event;
 pub mod fault;
+#[cfg(test)]
+mod hostile;
 pub mod http;
 pub mod key;
 pub mod ledger;

@@ -8,6 +8,8 @@
 mod auth;
 mod body;
 mod gather;
+#[cfg(test)]
+mod hostile;
 mod receive;
 mod refusal;
 mod spool;
@@ -40,6 +42,7 @@ pub struct App {
     pub max_body: usize,
     pub read_timeout: Duration,
     hands: Arc<Semaphore>,
+    room: Arc<Semaphore>,
     in_flight: Gauge,
 }
 
@@ -50,17 +53,29 @@ pub struct Door {
     accepted: Counter,
 }
 
-/// The right to one of the requests that may be in hand at a time. It stays with an envelope until its publish has
-/// ended, also when its client has gone: so it bounds what the gatherer can hold.
+/// The right to one of the requests that may be in hand at a time, and to the memory of its body. It stays with an
+/// envelope until its publish has ended, also when its client has gone: so it bounds what the gatherer can hold.
 #[derive(Debug)]
 struct Hand {
     _permit: OwnedSemaphorePermit,
+    /// A permit per byte.
+    room: OwnedSemaphorePermit,
     in_flight: Gauge,
 }
 
 impl Drop for Hand {
     fn drop(&mut self) {
         self.in_flight.decrement(1.0);
+    }
+}
+
+impl Hand {
+    /// Takes room for a body of so many bytes, beside what it has. None if there is not so much.
+    fn hold(&mut self, bytes: usize) -> Option<()> {
+        let more = u32::try_from(bytes.saturating_sub(self.room.num_permits())).ok()?;
+        let room = Arc::clone(self.room.semaphore());
+        self.room.merge(room.try_acquire_many_owned(more).ok()?);
+        Some(())
     }
 }
 
@@ -75,15 +90,18 @@ impl App {
             max_body: settings.max_body,
             read_timeout: settings.read_timeout,
             hands: Arc::new(Semaphore::new(settings.max_in_flight)),
+            room: Arc::new(Semaphore::new(settings.max_in_flight_bytes)),
             in_flight: gauge!("optout_ingress_in_flight"),
         }
     }
 
     fn take_hand(&self) -> Option<Hand> {
         let permit = Arc::clone(&self.hands).try_acquire_owned().ok()?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(0).ok()?;
         self.in_flight.increment(1.0);
         Some(Hand {
             _permit: permit,
+            room,
             in_flight: self.in_flight.clone(),
         })
     }

@@ -48,10 +48,10 @@ async fn receive(app: &App, door: &Door, request: Request) -> Result<Uuid, Refus
     if !source.enabled {
         return Err(Refusal::Disabled);
     }
-    let hand = app.take_hand().ok_or(Refusal::Busy)?;
+    let mut hand = app.take_hand().ok_or(Refusal::Busy)?;
     let (head, body) = request.into_parts();
     auth::check_head(&source.credentials, &head).map_err(|_| Refusal::Unauthorized)?;
-    let body = body::read(body, app.max_body, app.read_timeout).await?;
+    let body = body::read(body, app.max_body, app.read_timeout, &mut hand).await?;
     let now = clock::now();
     auth::check_body(source, &head.headers, &body, now).map_err(|_| Refusal::Unauthorized)?;
 

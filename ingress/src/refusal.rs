@@ -29,7 +29,7 @@ pub(crate) enum Refusal {
     Method,
     #[error("this source is disabled")]
     Disabled,
-    #[error("too many requests are in hand; send it again later")]
+    #[error("too much is in hand; send it again later")]
     Busy,
     #[error("the credentials are wrong or missing")]
     Unauthorized,

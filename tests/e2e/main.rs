@@ -4,14 +4,17 @@
 mod bad_input;
 mod brevo;
 mod by_hand;
+mod containers;
 mod endpoints;
 mod faults;
+mod hostile;
 mod keys;
 mod openapi;
 mod operations;
 mod pipeline;
 mod proxy;
 mod replay;
+mod secrets;
 mod spool;
 mod suppressions;
 

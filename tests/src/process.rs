@@ -105,8 +105,7 @@ impl Process {
 
     /// SIGTERM, and how it ended.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let id = self.child.id().expect("the process was running");
-        signal("TERM", &id.to_string()).await;
+        signal("TERM", &self.id().to_string()).await;
         self.child.wait().await.expect("the process ends")
     }
 
@@ -116,6 +115,11 @@ impl Process {
             self.child.try_wait().expect("a child").map(drop)
         })
         .await;
+    }
+
+    /// Its id, while it runs.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the process was running")
     }
 
     /// Whether it is still running.

@@ -5,6 +5,8 @@
 //! without changes nothing where the suppression stands already.
 
 mod dump;
+#[cfg(test)]
+mod hostile;
 mod records;
 mod row;
 mod upload;

@@ -19,8 +19,10 @@ pub(crate) struct Records {
     ends: Vec<usize>,
     filled: (usize, usize),
     wrong: Option<&'static str>,
-    /// Line feeds that were read.
+    /// Ends of lines that were read: line feeds, carriage returns, or one after the other.
     lines: u64,
+    /// The last byte was a carriage return.
+    returned: bool,
     /// The line that the record begins on, once it has begun.
     begins: Option<u64>,
 }
@@ -34,6 +36,7 @@ impl Records {
             filled: (0, 0),
             wrong: None,
             lines: 0,
+            returned: false,
             begins: None,
         }
     }
@@ -77,7 +80,9 @@ impl Records {
             if self.begins.is_none() && !matches!(byte, b'\r' | b'\n') {
                 self.begins = Some(self.lines + 1);
             }
-            self.lines += u64::from(*byte == b'\n');
+            let ends = *byte == b'\r' || *byte == b'\n' && !self.returned;
+            self.lines += u64::from(ends);
+            self.returned = *byte == b'\r';
         }
     }
 
@@ -123,6 +128,20 @@ mod tests {
         ];
         for piece in 1..=file.len() {
             assert_eq!(all(file, piece), records, "{piece}");
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_whichever_way_they_end() {
+        for end in ["\n", "\r\n", "\r"] {
+            let file = ["a", "", "\"b", "b\"", "c"].join(end);
+            for piece in [1, 2, file.len()] {
+                let begun: Vec<_> = all(file.as_bytes(), piece)
+                    .into_iter()
+                    .map(|(line, _)| line)
+                    .collect();
+                assert_eq!(begun, [1, 3, 5], "{end:?} {piece}");
+            }
         }
     }
 

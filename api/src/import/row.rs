@@ -9,7 +9,7 @@ use common::{
 };
 use jiff::Timestamp;
 
-use crate::{body, error::Error};
+use crate::{body, error::Error, formula};
 
 /// How much of a wrong value is told.
 const SHOWN: usize = 40;
@@ -97,7 +97,10 @@ impl Columns {
             return Err((None, why));
         }
         let field = |name: &'static str| -> Option<&str> {
-            let text = self.at.get(name).map(|at| fields[*at].trim());
+            let text = self
+                .at
+                .get(name)
+                .map(|at| formula::armed(fields[*at].trim()));
             text.filter(|text| !text.is_empty())
         };
         match field("state").map(str::to_ascii_lowercase).as_deref() {

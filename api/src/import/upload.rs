@@ -68,7 +68,7 @@ impl Upload {
                 None => return Ok(whole),
             }
         }
-        Err(Error::TooLarge { limit: LIMIT >> 20 })
+        Err(Error::TooLarge { limit: LIMIT >> 10 })
     }
 
     /// Lets what is still to come go by, for a while: a client that cannot finish sending may never read its answer.

@@ -101,7 +101,7 @@ fn expected(operation: &Value, path: &str) -> Vec<&'static str> {
         expected.push("422");
     }
     if takes_body {
-        expected.push("413");
+        expected.extend(["408", "413"]);
     }
     expected
 }
@@ -109,7 +109,7 @@ fn expected(operation: &Value, path: &str) -> Vec<&'static str> {
 /// The problems, by their status.
 pub(super) fn problems() -> Map<String, Value> {
     let known = [
-        "400", "401", "403", "404", "413", "422", "429", "500", "503",
+        "400", "401", "403", "404", "408", "413", "422", "429", "500", "503",
     ];
     let named = |status: &str| (status.to_owned(), problem(status));
     known.into_iter().map(named).collect()
@@ -121,6 +121,7 @@ fn problem(status: &str) -> Value {
         "401" => "No key was given, or one that is not known.",
         "403" => "The key's role does not allow it.",
         "404" => "There is nothing with this id.",
+        "408" => "The body did not arrive in time.",
         "413" => "The body is too large.",
         "422" => "A contact or a field of the body cannot be taken.",
         "429" => "The key has asked too often.",

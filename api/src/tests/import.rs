@@ -295,23 +295,27 @@ async fn an_export_is_an_import_elsewhere_that_gives_the_same_answers() {
     on_each(async |door| {
         door.record(fact(Kind::Unsubscribed), &[]).await;
         let head =
-            "contact,scope,reason\n+15551234567,news,\"a, \"\"b\"\"\"\nsmith+x@example.com,,=1+1\n";
+            "contact,scope,reason\n+15551234567,news,\"a, \"\"b\"\"\"\nsmith+x@example.com,,=1+1\n=cmd@example.com,,\n";
         let file = list(head, 0..1500, ",,");
         import(door, file).await;
         let text = export(door, "").await;
-        assert_eq!(text.lines().count(), 1 + 1503);
+        assert_eq!(text.lines().count(), 1 + 1504);
+        // No spreadsheet takes what somebody wrote for a formula.
+        assert!(text.contains(",'=1+1,") && text.contains(",'=cmd@example.com,"));
+        assert!(text.contains(",+15551234567,"));
         let filtered = export(door, "?email=jane@example.com").await;
         assert_eq!(filtered.lines().count(), 2);
         // Elsewhere: a new ledger.
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
         let other = Door::new("elsewhere", Ledger::connect(&url, 2).await.unwrap(), folder);
-        assert_eq!(counts(&import(&other, text).await), [1503, 1503, 0, 0, 0]);
+        assert_eq!(counts(&import(&other, text).await), [1504, 1504, 0, 0, 0]);
         for query in [
             "email=jane@example.com",
             "phone=%2B15551234567&scope=news",
             "email=smith%2Bx@example.com",
             "email=user1499@example.com",
+            "email==cmd@example.com",
         ] {
             assert!(other.unsubscribed(query).await, "{query}");
         }

@@ -21,6 +21,8 @@ pub struct Ingress {
     pub publish_timeout: Duration,
     /// Requests in hand at a time; above it the answer is 503 at once.
     pub max_in_flight: usize,
+    /// Bytes of bodies in hand at a time; above it the answer is 503.
+    pub max_in_flight_bytes: usize,
     /// How long a client may take over its headers, and again over its body.
     pub read_timeout: Duration,
     pub max_connections: usize,
@@ -95,6 +97,7 @@ impl Ingress {
             max_body: section.or("max_body", ByteSize(1 << 20)).0,
             publish_timeout: section.or("publish_timeout", Duration::from_secs(5)),
             max_in_flight: section.or("max_in_flight", 4096),
+            max_in_flight_bytes: section.or("max_in_flight_bytes", ByteSize(256 << 20)).0,
             read_timeout: section.or("read_timeout", Duration::from_secs(10)),
             max_connections: section.or("max_connections", 16_384),
             spool: Spool::read(section.section("spool")),
@@ -109,6 +112,12 @@ impl Ingress {
         }
         if ingress.max_body == 0 || ingress.max_body > 15 << 20 {
             section.mistake("max_body", "is out of range: 1B to 15MiB, since a body travels in one queue message, of which RabbitMQ takes 16MiB");
+        }
+        if !(ingress.max_body..=1 << 40).contains(&ingress.max_in_flight_bytes) {
+            section.mistake(
+                "max_in_flight_bytes",
+                "is out of range: max_body to 1024GiB",
+            );
         }
         section.finish();
         ingress

@@ -15,6 +15,8 @@ mod sentinmail;
 pub mod talkable;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod samples;
 
 use std::fmt::Debug;

@@ -127,6 +127,35 @@ async fn above_the_bound_of_requests_in_hand_the_answer_is_come_again_at_once() 
 }
 
 #[tokio::test]
+async fn bodies_that_are_large_together_are_refused_like_a_request_too_many() {
+    let small = "ingress.max_body = '64KiB'\ningress.max_in_flight_bytes = '96KiB'";
+    let config = config(&format!("{small}\n{OPEN}"));
+    let door = open(&config, TestQueue::holding()).await;
+    let (large, little) = (vec![b'x'; 64 << 10], vec![b'x'; 1 << 10]);
+    let first = async {
+        let answer = door.post("/webhooks/open", &[], &large).await;
+        assert_eq!(answer.status, 200);
+    };
+    let others = async {
+        door.queue.begun().await;
+        let answer = door.post("/webhooks/open", &[], &large).await;
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (503, Some("5"))
+        );
+        door.queue.release(2);
+        let answer = door.post("/webhooks/open", &[], &little).await;
+        assert_eq!(answer.status, 200);
+    };
+    tokio::join!(first, others);
+    // What was taken has been given back.
+    door.queue.release(3);
+    for _ in 0..3 {
+        assert_eq!(door.post("/webhooks/open", &[], &large).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_in_the_middle_of_its_body_leaves_nothing_behind() {
     let config = config(&format!("ingress.max_in_flight = 1\n{OPEN}"));
     let door = open(&config, TestQueue::new(Behaviour::Store)).await;

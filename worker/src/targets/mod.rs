@@ -10,6 +10,8 @@
 
 mod database;
 mod file;
+#[cfg(test)]
+mod hostile;
 mod http;
 mod jira;
 mod slack;

@@ -85,7 +85,7 @@ impl Template {
             .ok()
     }
 
-    fn new(text: String, format: Format) -> Result<Self, String> {
+    pub(super) fn new(text: String, format: Format) -> Result<Self, String> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(move |_| format.escape());

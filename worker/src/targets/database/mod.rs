@@ -11,6 +11,8 @@
 //! Settings: `url` (secret: `postgres://`, `mysql://`, `sqlite:PATH`), `statements` (a table: event kind = SQL with
 //! `:email :phone :contact :occurred_at :received_at :scope :source :provider :reason :kind :event_id`).
 
+#[cfg(test)]
+mod hostile;
 mod pool;
 mod scan;
 #[cfg(test)]
