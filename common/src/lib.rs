@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod envelope;
 pub mod event;
 pub mod fault;
+pub mod hosts;
 pub mod http;
 pub mod key;
 pub mod ledger;
