@@ -39,7 +39,7 @@ type Answers = Vec<Option<String>>;
 pub(super) enum Server {
     One(ConnectionManager),
     Watched(Mutex<Watched>),
-    Cluster(ClusterConnection),
+    Cluster(Mutex<Sharded>),
 }
 
 /// A master that Sentinels know.
@@ -47,6 +47,12 @@ pub(super) struct Watched {
     sentinels: SentinelClient,
     /// None before the first call, and after one that failed: the master may be another by then.
     master: Option<MultiplexedConnection>,
+}
+
+/// A Cluster. Its connection mends itself, but not from every fall, so one that failed is replaced as well.
+pub(super) struct Sharded {
+    client: ClusterClient,
+    connection: Option<ClusterConnection>,
 }
 
 impl Server {
@@ -104,12 +110,8 @@ impl Server {
         match self {
             Self::One(connection) => within(query(connection.clone(), pipeline(items))).await,
             Self::Watched(watched) => ask_master(watched, pipeline(items)).await,
-            Self::Cluster(connection) => {
-                let each = items
-                    .chunks(1)
-                    .map(|item| query(connection.clone(), pipeline(item)));
-                let answers = within(try_join_all(each)).await?;
-                Ok(answers.into_iter().flatten().collect())
+            Self::Cluster(sharded) => {
+                ask_cluster(sharded, items.chunks(1).map(pipeline).collect()).await
             }
         }
     }
@@ -131,6 +133,31 @@ async fn ask_master(watched: &Mutex<Watched>, pipeline: Pipeline) -> Result<Answ
         watched.lock().await.master = None;
     }
     answers
+}
+
+async fn ask_cluster(sharded: &Mutex<Sharded>, pipelines: Vec<Pipeline>) -> Result<Answers> {
+    let connection = within(async { sharded.lock().await.connect().await }).await?;
+    let each = pipelines
+        .into_iter()
+        .map(|pipeline| query(connection.clone(), pipeline));
+    match within(try_join_all(each)).await {
+        Ok(answers) => Ok(answers.into_iter().flatten().collect()),
+        Err(error) => {
+            sharded.lock().await.connection = None;
+            Err(error)
+        }
+    }
+}
+
+impl Sharded {
+    async fn connect(&mut self) -> redis::RedisResult<ClusterConnection> {
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
+        }
+        let connection = self.client.get_async_connection().await?;
+        self.connection = Some(connection.clone());
+        Ok(connection)
+    }
 }
 
 impl Watched {
@@ -218,14 +245,17 @@ async fn cluster(
     let nodes = hosts.each.iter().map(|url| plain(scheme, url));
     let mut builder = ClusterClient::builder(nodes)
         .connection_timeout(PATIENCE)
-        .response_timeout(PATIENCE);
+        .response_timeout(PATIENCE)
+        .overall_response_timeout(Some(ANSWER));
     if let Some(certificates) = certificates {
         builder = builder.certs(certificates);
     }
-    let client = builder.build().map_err(failure)?;
-    Ok(Server::Cluster(
-        within(client.get_async_connection()).await?,
-    ))
+    let mut sharded = Sharded {
+        client: builder.build().map_err(failure)?,
+        connection: None,
+    };
+    within(sharded.connect()).await?;
+    Ok(Server::Cluster(Mutex::new(sharded)))
 }
 
 /// The URL of one server alone, as the client knows it: `redis://USER:PASSWORD@HOST:PORT`.
