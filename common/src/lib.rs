@@ -14,6 +14,7 @@ pub mod event;
 pub mod fault;
 #[cfg(test)]
 mod hostile;
+pub mod hosts;
 pub mod http;
 pub mod key;
 pub mod ledger;

@@ -4,6 +4,7 @@
 mod bad_input;
 mod brevo;
 mod by_hand;
+mod cluster;
 mod containers;
 mod endpoints;
 mod faults;

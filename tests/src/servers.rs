@@ -1,4 +1,4 @@
-//! RabbitMQ, Redis and PostgreSQL of one test's own, so that it may kill them.
+//! RabbitMQ, Redis and PostgreSQL of one test's own, one of each or clusters, so that it may kill them.
 
 use std::{path::PathBuf, process::Output};
 
@@ -10,28 +10,36 @@ use crate::signal;
 /// They end when this is dropped.
 pub struct Servers {
     folder: TempDir,
+    names: &'static [&'static str],
 }
 
 impl Servers {
-    /// Starts all three, and waits until they answer.
+    /// Starts one of each, and waits until they answer.
     pub async fn start() -> Self {
+        Self::of(&["rabbitmq", "redis", "postgres"]).await
+    }
+
+    /// Starts those that have these names in `scripts/services`, and waits until they answer.
+    pub async fn of(names: &'static [&'static str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let servers = Self { folder };
-        for name in ["rabbitmq", "redis", "postgres"] {
-            servers.again(name).await;
-        }
+        let servers = Self { folder, names };
+        servers.launch(names).await;
         servers
     }
 
     /// Starts one that has ended, and waits until it answers: with its port and its data as before, but Redis, which has
     /// forgotten everything.
     pub async fn again(&self, name: &str) {
-        let Output { status, stderr, .. } = Command::from(self.command("start", &[name]))
+        self.launch(&[name]).await;
+    }
+
+    async fn launch(&self, names: &[&str]) {
+        let Output { status, stderr, .. } = Command::from(self.command("start", names))
             .output()
             .await
             .expect("scripts/services");
         let said = String::from_utf8_lossy(&stderr);
-        assert!(status.success(), "{name} does not start: {said}");
+        assert!(status.success(), "{names:?} do not start: {said}");
     }
 
     /// Stops one in order.
@@ -68,7 +76,7 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         // Whoever does not stop by then is killed by the script.
-        let mut stop = self.command("stop", &["rabbitmq", "redis", "postgres"]);
+        let mut stop = self.command("stop", self.names);
         stop.output().ok();
     }
 }

@@ -1,4 +1,4 @@
-//! What every claims store must do, run against both adapters.
+//! What every claims store must do, run against both adapters, and against Redis over TLS, too.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -32,9 +32,17 @@ impl Store {
     }
 
     fn redis() -> Self {
+        Self::redis_at("OPTOUT_TEST_REDIS_URL")
+    }
+
+    fn redis_over_tls() -> Self {
+        Self::redis_at("OPTOUT_TEST_REDISS_URL")
+    }
+
+    fn redis_at(variable: &str) -> Self {
         let prefix = format!("test-{}", Uuid::now_v7().simple());
         Self {
-            url: test_url("OPTOUT_TEST_REDIS_URL"),
+            url: test_url(variable),
             prefix,
             folder: None,
         }
@@ -62,7 +70,7 @@ impl Store {
             std::fs::remove_dir_all(folder.path().join("data")).unwrap();
             return;
         }
-        let client = redis::Client::open(self.url.as_str()).unwrap();
+        let client = redis::Client::open(test_url("OPTOUT_TEST_REDIS_URL")).unwrap();
         // No limit: on a server with millions of keys, finding ours takes a moment.
         let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
         let connection = client.get_multiplexed_async_connection_with_config(&patient);
@@ -106,6 +114,13 @@ macro_rules! behaviours {
             $(#[tokio::test]
             async fn $name() {
                 super::run(super::Store::redis(), |store| super::FutureExt::boxed(super::$name(store))).await;
+            })+
+        }
+
+        mod on_redis_over_tls {
+            $(#[tokio::test]
+            async fn $name() {
+                super::run(super::Store::redis_over_tls(), |store| super::FutureExt::boxed(super::$name(store))).await;
             })+
         }
     };
@@ -332,4 +347,19 @@ async fn a_redis_that_is_away_is_an_error_soon() {
     );
     drop(listener);
     assert!(RedisClaims::connect(&silent, "test").await.is_err());
+}
+
+#[tokio::test]
+async fn a_redis_whose_certificate_another_ca_signed_is_refused_and_told_why() {
+    let url = test_url("OPTOUT_TEST_REDISS_URL").replace("ca.pem", "other.pem");
+    let refused = RedisClaims::connect(&url, "test").await.err().unwrap();
+    let why = refused.to_string();
+    assert!(why.contains("invalid peer certificate"), "{why}");
+}
+
+#[tokio::test]
+async fn a_ca_that_cannot_be_read_is_named() {
+    let url = "rediss://localhost/?sslrootcert=/missing.pem";
+    let refused = RedisClaims::connect(url, "test").await.err().unwrap();
+    assert!(refused.to_string().contains("/missing.pem"), "{refused}");
 }

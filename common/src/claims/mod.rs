@@ -7,6 +7,7 @@
 //! forgets everything costs speed and nothing else, and a claim whose owner never came to record it hides nothing.
 
 mod redis;
+mod server;
 mod sqlite;
 
 #[cfg(test)]
@@ -82,7 +83,8 @@ pub trait Claims: Send + Sync {
     async fn ping(&self) -> Result<()>;
 }
 
-/// Connects to the claims store that `url` names: `redis://`, `rediss://` or `sqlite:PATH`.
+/// Connects to the claims store that `url` names: `redis://`, `redis+sentinel://`, `redis+cluster://`, each of them
+/// with TLS as `rediss…`, or `sqlite:PATH`.
 ///
 /// `prefix` stands before every key on a shared server. A file is better the claims' own than the queue's. The first
 /// connection must succeed; from then on it is the adapter that keeps it up.

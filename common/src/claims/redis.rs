@@ -4,29 +4,22 @@
 //! version of this format, `c` for claimed or `s` for settled, and two numbers in hexadecimal. A value that this release
 //! cannot read counts as contested, which leaves the decision to the ledger.
 //!
-//! Every call is one round trip, and fails after [`ANSWER`] rather than hold a stage up.
+//! Every call is one round trip, and fails soon rather than hold a stage up ([`super::server`]).
+//!
+//! A server that fails over may have lost the last claims, as replication is asynchronous: that costs a look at the
+//! ledger, as forgetting does.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{
-    Client, Pipeline, RedisError,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
-use tokio::time::timeout;
+use redis::Pipeline;
 use uuid::Uuid;
 
-use super::{Claim, Claims, Error, Lifetimes, Result, Wish};
-
-/// How long Redis may take to accept a connection, and to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long a call may take in all, with a new connection if the old one is lost.
-const ANSWER: Duration = Duration::from_secs(3);
+use super::{Claim, Claims, Lifetimes, Result, Wish, server::Server};
 
 /// Claims on a Redis server.
 pub struct RedisClaims {
-    connection: ConnectionManager,
+    server: Server,
     prefix: String,
     lifetimes: Lifetimes,
 }
@@ -42,16 +35,8 @@ impl RedisClaims {
         prefix: &str,
         lifetimes: Lifetimes,
     ) -> Result<Self> {
-        // For rediss. A provider that the program has already chosen is as good.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let client = Client::open(url).map_err(failure)?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE))
-            .set_number_of_retries(1);
-        let connection = within(ConnectionManager::new_with_config(client, config)).await?;
         Ok(Self {
-            connection,
+            server: Server::connect(url).await?,
             prefix: prefix.to_owned(),
             lifetimes,
         })
@@ -60,23 +45,14 @@ impl RedisClaims {
     fn key(&self, event: Uuid) -> String {
         format!("{}:claim:{}", self.prefix, event.simple())
     }
-
-    async fn ask<T: redis::FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T> {
-        // A manager is a handle to the one connection, and is cloned for each use.
-        within(pipeline.query_async(&mut self.connection.clone())).await
-    }
 }
 
 #[async_trait]
 impl Claims for RedisClaims {
     async fn claim(&self, wishes: &[Wish]) -> Result<Vec<Claim>> {
-        if wishes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut pipeline = redis::pipe();
-        for wish in wishes {
+        let lifetime = milliseconds(self.lifetimes.unsettled);
+        let claim = |pipeline: &mut Pipeline, wish: &Wish| {
             let key = self.key(wish.event);
-            let lifetime = milliseconds(self.lifetimes.unsettled);
             pipeline
                 .cmd("SET")
                 .arg(&key)
@@ -86,8 +62,8 @@ impl Claims for RedisClaims {
                 .arg(lifetime)
                 .ignore();
             pipeline.cmd("GET").arg(&key);
-        }
-        let found: Vec<Option<String>> = self.ask(&pipeline).await?;
+        };
+        let found = self.server.ask(wishes, claim).await?;
         Ok(wishes
             .iter()
             .zip(&found)
@@ -96,12 +72,8 @@ impl Claims for RedisClaims {
     }
 
     async fn settle(&self, wishes: &[Wish]) -> Result<()> {
-        if wishes.is_empty() {
-            return Ok(());
-        }
-        let mut pipeline = redis::pipe();
-        for wish in wishes {
-            let lifetime = milliseconds(self.lifetimes.settled);
+        let lifetime = milliseconds(self.lifetimes.settled);
+        let settle = |pipeline: &mut Pipeline, wish: &Wish| {
             pipeline
                 .cmd("SET")
                 .arg(self.key(wish.event))
@@ -109,12 +81,15 @@ impl Claims for RedisClaims {
                 .arg("PX")
                 .arg(lifetime)
                 .ignore();
-        }
-        self.ask(&pipeline).await
+        };
+        self.server.ask(wishes, settle).await.map(drop)
     }
 
     async fn ping(&self) -> Result<()> {
-        self.ask(redis::pipe().cmd("PING").ignore()).await
+        let ping = |pipeline: &mut Pipeline, (): &()| {
+            pipeline.cmd("PING").ignore();
+        };
+        self.server.ask(&[()], ping).await.map(drop)
     }
 }
 
@@ -150,17 +125,6 @@ fn judge(wish: &Wish, found: Option<&str>) -> Claim {
 
 fn milliseconds(lifetime: Duration) -> u64 {
     u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn failure(error: RedisError) -> Error {
-    Error(Box::new(error))
-}
-
-async fn within<T>(answer: impl Future<Output = redis::RedisResult<T>>) -> Result<T> {
-    match timeout(ANSWER, answer).await {
-        Ok(answer) => answer.map_err(failure),
-        Err(elapsed) => Err(Error(Box::new(elapsed))),
-    }
 }
 
 #[cfg(test)]

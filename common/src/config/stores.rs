@@ -1,9 +1,13 @@
-//! The three stores: which adapter each is, by the scheme of its URL. A URL may hold a password, so it is a secret.
+//! The three stores: which adapter each is, by the scheme of its URL. A URL may hold a password, so it is a secret; what is
+//! wrong with it is told without it.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{NAME_RULE, is_name};
-use crate::settings::Section;
+use crate::{
+    hosts::{CA, Hosts},
+    settings::Section,
+};
 
 /// Addresses are easily guessed; what keeps their hashes from being tried out is not.
 const SHORTEST_PEPPER: usize = 16;
@@ -55,7 +59,15 @@ impl Claims {
         let url = store_url(
             &mut section,
             "sqlite:data/queue.db",
-            &["sqlite:", "redis://", "rediss://"],
+            &[
+                "sqlite:",
+                "redis://",
+                "rediss://",
+                "redis+sentinel://",
+                "rediss+sentinel://",
+                "redis+cluster://",
+                "rediss+cluster://",
+            ],
         );
         let prefix = prefix(&mut section);
         section.finish();
@@ -102,8 +114,55 @@ fn store_url(section: &mut Section, default: &str, schemes: &[&str]) -> SecretSt
             "url",
             format!("is none of the stores known here: {}…", schemes.join("…, ")),
         );
+    } else if let Err(why) = checked(url.expose_secret()) {
+        section.mistake("url", why);
     }
     url
+}
+
+/// What can be wrong with the URL of a store on servers.
+fn checked(url: &str) -> Result<(), String> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    match scheme {
+        "" => Ok(()), // a file
+        "postgres" | "postgresql" => {
+            let authority = rest.split(['/', '?']).next().unwrap_or_default();
+            let hosts = authority.rsplit('@').next().unwrap_or_default();
+            if hosts.contains(',') {
+                return Err("names several hosts, but takes one for PostgreSQL: an address that moves with the primary, or a proxy's".to_owned());
+            }
+            // By default PostgreSQL's clients encrypt without looking at the certificate.
+            if rest.contains(&format!("{CA}=")) && !rest.contains("=verify-") {
+                return Err(format!(
+                    "names a CA by {CA}, but its certificates are looked at only with sslmode=verify-full"
+                ));
+            }
+            Ok(())
+        }
+        _ => {
+            let hosts = Hosts::parse(url)?;
+            if hosts.ca()?.is_some() && !matches!(scheme, "amqps") && !scheme.starts_with("rediss")
+            {
+                return Err(format!(
+                    "names a CA by {CA}, but {scheme}:// does without TLS: {} is needed",
+                    scheme
+                        .replacen("redis", "rediss", 1)
+                        .replacen("amqp", "amqps", 1)
+                        + "://"
+                ));
+            }
+            let single = matches!(scheme, "redis" | "rediss");
+            if single && hosts.each.len() > 1 {
+                return Err(format!(
+                    "names several hosts, which {scheme}+sentinel://…/MASTER and {scheme}+cluster:// take"
+                ));
+            }
+            if scheme.ends_with("+sentinel") && hosts.service().is_none() {
+                return Err("names no master, or no whole number as its database: …/MASTER or …/MASTER/DATABASE is needed".to_owned());
+            }
+            Ok(())
+        }
+    }
 }
 
 fn prefix(section: &mut Section) -> String {
@@ -112,4 +171,56 @@ fn prefix(section: &mut Section) -> String {
         section.mistake("prefix", NAME_RULE);
     }
     prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_url_of_servers_is_named_without_its_password() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "-----BEGIN CERTIFICATE-----").unwrap();
+        let ca = file.path().display();
+        for right in [
+            "sqlite:data/queue.db".to_owned(),
+            "amqp://me:secret@one,two:5673/v".to_owned(),
+            format!("amqps://one,two/?sslrootcert={ca}"),
+            format!("rediss+cluster://one,two?sslrootcert={ca}"),
+            "redis+sentinel://:secret@one:26379,two:26379/main/1".to_owned(),
+            "postgres://me:a,b@one/optout".to_owned(),
+            "postgres:///optout?host=/run/postgresql".to_owned(),
+            format!("postgres://one/optout?sslmode=verify-full&sslrootcert={ca}"),
+        ] {
+            assert_eq!(checked(&right), Ok(()), "{right}");
+        }
+        for (wrong, why) in [
+            ("amqp://me:secret@one,/v".to_owned(), "the host \"\""),
+            ("redis://:secret@one,two".to_owned(), "several hosts"),
+            ("redis+sentinel://:secret@one".to_owned(), "names no master"),
+            (
+                "redis+sentinel://:secret@one/main/x".to_owned(),
+                "names no master",
+            ),
+            (
+                "postgres://me:secret@one,two/optout".to_owned(),
+                "takes one",
+            ),
+            (
+                format!("postgres://me:secret@one/optout?sslrootcert={ca}"),
+                "sslmode=verify-full",
+            ),
+            (
+                format!("amqp://me:secret@one?sslrootcert={ca}"),
+                "amqps:// is needed",
+            ),
+            (
+                "amqps://me:secret@one?sslrootcert=/missing".to_owned(),
+                "cannot be read",
+            ),
+        ] {
+            let found = checked(&wrong).unwrap_err();
+            assert!(found.contains(why) && !found.contains("secret"), "{found}");
+        }
+    }
 }

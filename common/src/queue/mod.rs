@@ -175,7 +175,8 @@ fn undeclared(queue: &QueueName) -> Error {
     Error::Refused(format!("this process has not declared the queue {queue}"))
 }
 
-/// Connects to the queue that `url` names: `amqp://`, `amqps://` or `sqlite:PATH`.
+/// Connects to the queue that `url` names: `amqp://`, `amqps://` or `sqlite:PATH`; the first two with several hosts, if
+/// need be ([`crate::hosts`]).
 ///
 /// `prefix` stands before every name on a shared broker; `delays` are the steps that delayed messages will want (a second
 /// and a day are always there). The first connection must succeed; from then on it is the adapter that keeps it up.

@@ -15,6 +15,7 @@ mod redrive;
 mod registers;
 mod replays;
 mod suppressions;
+mod tls;
 mod unrouted;
 
 use std::time::Duration;

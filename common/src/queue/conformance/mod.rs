@@ -23,6 +23,7 @@ mod delays;
 mod rabbitmq;
 mod sqlite;
 mod suite;
+mod tls;
 
 use std::{fmt::Display, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -76,9 +77,13 @@ impl Store {
     }
 
     fn rabbitmq() -> Self {
+        Self::rabbitmq_at(test_url("OPTOUT_TEST_AMQP_URL"))
+    }
+
+    fn rabbitmq_at(url: String) -> Self {
         let prefix = format!("test-{}", Uuid::now_v7().simple());
         Self {
-            url: test_url("OPTOUT_TEST_AMQP_URL"),
+            url,
             prefix,
             _folder: None,
         }

@@ -26,7 +26,7 @@ behaviours! {
     a_queue_that_is_there_answers,
 }
 
-async fn what_was_published_is_there_after_a_restart(store: &Store) {
+pub(super) async fn what_was_published_is_there_after_a_restart(store: &Store) {
     let queue = store.open().await;
     queue
         .publish(vec![message(&URGENT, "a"), message(&URGENT, "b")])
@@ -89,7 +89,7 @@ async fn any_subset_can_be_acknowledged_in_any_order(store: &Store) {
     nothing(&mut consumer).await;
 }
 
-async fn a_released_message_comes_again_with_a_higher_count(store: &Store) {
+pub(super) async fn a_released_message_comes_again_with_a_higher_count(store: &Store) {
     let queue = store.open().await;
     queue
         .publish(vec![message(&URGENT, "a"), message(&URGENT, "b")])
@@ -259,7 +259,7 @@ async fn a_consumer_sees_only_its_own_queue(store: &Store) {
     ready(&queue, &BULK, 2).await;
 }
 
-async fn many_publishers_at_once_lose_nothing(store: &Store) {
+pub(super) async fn many_publishers_at_once_lose_nothing(store: &Store) {
     let queue = store.open().await;
     let mut publishers = tokio::task::JoinSet::new();
     for publisher in 0..64 {
@@ -280,7 +280,7 @@ async fn many_publishers_at_once_lose_nothing(store: &Store) {
     assert_eq!(came.len(), 1280);
 }
 
-async fn a_large_body_arrives_as_it_was(store: &Store) {
+pub(super) async fn a_large_body_arrives_as_it_was(store: &Store) {
     let queue = store.open().await;
     let body: Vec<u8> = (0..400_000_u32)
         .map(|at| at.to_le_bytes()[usize::from(at % 2 == 0)])

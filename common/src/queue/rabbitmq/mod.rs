@@ -4,11 +4,14 @@
 //! - A lost connection is opened again for ever, in the background, and everything is declared again ([`topology`]).
 //!   `publish` waits for that for [`PATIENCE`], then fails with [`Error::Unavailable`]: a blip costs no webhook a 503, and
 //!   nothing piles up while the broker is away for long.
+//! - The URL may name several hosts, the nodes of a cluster: each connection tries them in turn, from a random one on, so
+//!   that the processes spread over the nodes and a node that died costs a reconnection.
 //! - Publishing and consuming each have a connection. A broker that is short of memory or disk stops reading from a
 //!   connection that publishes; the consumers' acknowledgements, which relieve it, must still get through.
 //! - lapin's own recovery stays off: it hides from a consumer that its messages have gone to another.
 
 mod consumer;
+mod link;
 mod publisher;
 mod topology;
 mod traffic;
@@ -22,10 +25,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use lapin::{
-    Connection, ConnectionProperties, ErrorKind, options::QueueDeclareOptions, types::FieldTable,
-    uri::AMQPUri,
-};
+use lapin::{Connection, ErrorKind, options::QueueDeclareOptions, types::FieldTable};
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::JoinSet,
@@ -35,6 +35,7 @@ use tokio::{
 pub(super) use self::topology::Topology;
 use self::{
     consumer::RabbitConsumer,
+    link::Link,
     publisher::{Batch, Opened, Publisher},
 };
 use super::{Consumer, Depth, Error, Message, Queue, QueueName, Result, undeclared};
@@ -51,9 +52,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the broker may take to connect, or to answer anything but a publish.
 const ANSWER: Duration = Duration::from_secs(10);
-
-/// A connection without a sign of life for twice this many seconds is lost.
-const HEARTBEAT: u16 = 10;
 
 /// Batches on their way to the publisher.
 const INBOX: usize = 1024;
@@ -72,38 +70,10 @@ pub struct RabbitMq {
     _publisher: JoinSet<()>,
 }
 
-/// The way to the broker, and what must exist there.
-struct Link {
-    uri: AMQPUri,
-    topology: Topology,
-}
-
-impl Link {
-    async fn connect(&self) -> Result<Connection> {
-        let name = format!("optout {}", env!("CARGO_PKG_VERSION"));
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        within(
-            ANSWER,
-            Connection::connect_uri(self.uri.clone(), properties),
-        )
-        .await
-    }
-}
-
 impl RabbitMq {
     /// Connects and declares. The first connection must succeed; it is kept up from then on.
     pub async fn connect(url: &str, prefix: &str, delays: &[Duration]) -> Result<Self> {
-        // For amqps. A provider that the program has already chosen is as good.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let mut uri: AMQPUri = url.parse().map_err(|error| {
-            Error::Refused(format!("the URL of the queue is not readable: {error}"))
-        })?;
-        uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        let link = Arc::new(Link {
-            uri,
-            topology: Topology::new(prefix, delays),
-        });
-
+        let link = Arc::new(Link::new(url, Topology::new(prefix, delays))?);
         let first = Opened::open(&link).await?;
         let (batches, inbox) = mpsc::channel(INBOX);
         let (current, publishing) = watch::channel(Some(first.connection.clone()));

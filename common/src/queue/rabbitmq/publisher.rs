@@ -151,7 +151,11 @@ impl Publisher {
                 _ = look.tick() => {}
             }
             let silent = !traffic.flying.is_empty() && heard.elapsed() > SILENCE;
-            if silent || !channel.status().connected() || !connection.status().connected() {
+            if silent
+                || traffic.is_stuck()
+                || !channel.status().connected()
+                || !connection.status().connected()
+            {
                 return traffic.fail();
             }
         }

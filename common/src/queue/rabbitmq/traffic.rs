@@ -9,10 +9,10 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use lapin::{
     BasicProperties, Channel, Confirmation, options::BasicPublishOptions, types::FieldTable,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    super::{Error, Message, Result},
+    super::{Error, Message, QueueName, Result},
     DELAY, Link, PUBLISHED,
     publisher::Batch,
     unavailable,
@@ -21,6 +21,9 @@ use crate::clock;
 
 /// Confirms that are awaited at the same time. More only adds latency.
 const OUTSTANDING: usize = 512;
+
+/// How long a queue may reject everything before the channel is given up.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// A batch of which messages are waiting or outstanding.
 struct Open {
@@ -33,6 +36,7 @@ struct Open {
 pub(super) struct Landed {
     batch: u64,
     number: u64,
+    queue: QueueName,
     confirmation: lapin::Result<Confirmation>,
 }
 
@@ -45,6 +49,8 @@ pub(super) struct Traffic<'a> {
     open: HashMap<u64, Open>,
     /// Numbers of messages that the broker sent back.
     returned: HashSet<u64>,
+    /// The queues that reject what they are sent, each since when, without having taken anything since.
+    rejecting: HashMap<QueueName, Instant>,
     /// Counts batches and messages.
     number: u64,
 }
@@ -59,6 +65,7 @@ impl<'a> Traffic<'a> {
             flying,
             open: HashMap::new(),
             returned: HashSet::new(),
+            rejecting: HashMap::new(),
             number: 0,
         }
     }
@@ -118,6 +125,7 @@ impl<'a> Traffic<'a> {
                 Landed {
                     batch,
                     number,
+                    queue: message.queue,
                     confirmation,
                 }
             }
@@ -155,9 +163,19 @@ impl<'a> Traffic<'a> {
         for Landed {
             batch,
             number,
+            queue,
             confirmation,
         } in landed
         {
+            match &confirmation {
+                Ok(Confirmation::Ack(_)) => {
+                    self.rejecting.remove(&queue);
+                }
+                Ok(Confirmation::Nack(_)) => {
+                    self.rejecting.entry(queue).or_insert_with(Instant::now);
+                }
+                _ => {}
+            }
             let came_back = self.returned.remove(&number);
             let failure = match confirmation {
                 Ok(Confirmation::Ack(None)) if !came_back => None,
@@ -194,6 +212,12 @@ impl<'a> Traffic<'a> {
         {
             drop(open.answer.send(open.failure.map_or(Ok(()), Err)));
         }
+    }
+
+    /// Whether a queue rejects all that it is sent. None of ours has a limit, but a channel that first publishes to a queue
+    /// while its leader is being elected can be left rejecting for ever; another channel is not.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.rejecting.values().any(|since| since.elapsed() > STUCK)
     }
 
     /// The connection is lost: nobody knows what of this has arrived.

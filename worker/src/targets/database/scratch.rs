@@ -26,6 +26,18 @@ pub(super) async fn mysql() -> Scratch {
     server("OPTOUT_TEST_MYSQL_URL", "DROP DATABASE %NAME%").await
 }
 
+/// PostgreSQL and MySQL over TLS, each of which proves who it is.
+pub(super) async fn secured() -> Vec<Scratch> {
+    vec![
+        server(
+            "OPTOUT_TEST_POSTGRES_TLS_URL",
+            "DROP DATABASE %NAME% WITH (FORCE)",
+        )
+        .await,
+        server("OPTOUT_TEST_MYSQL_TLS_URL", "DROP DATABASE %NAME%").await,
+    ]
+}
+
 fn sqlite() -> Scratch {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users.db");

@@ -4,7 +4,7 @@ use common::{contact::Contact, event::Kind as EventKind};
 use sqlx::{Connection, raw_sql};
 
 use super::{
-    scratch::{Scratch, connect, databases, mysql, postgres},
+    scratch::{Scratch, connect, databases, mysql, postgres, secured},
     *,
 };
 use crate::targets::standin::{deliver, delivery, delivery_of, mistakes, verdict};
@@ -346,4 +346,20 @@ fn settings_that_cannot_work_are_mistakes_by_key() {
         statements("unsubscribed = 'SELECT 1; SELECT 2'")[0].contains("more than one statement")
     );
     assert!(statements("unsubscribed = \"SELECT 'x\"")[0].contains("is not closed"));
+}
+
+#[tokio::test]
+async fn over_tls_a_database_that_proves_who_it_is_is_told_and_another_is_not() {
+    for database in secured().await {
+        users(&database).await;
+        let answer = deliver(&*database.target(OPT_OUT), &delivery(1)).await;
+        assert_eq!(verdict(&answer), "done", "{}", database.url);
+
+        let stranger = database.url.replace("ca.pem", "other.pem");
+        let stranger = target(&stranger, OPT_OUT, Duration::from_secs(15));
+        let answer = deliver(&*stranger, &delivery(1)).await;
+        assert_ne!(verdict(&answer), "done", "{}", database.url);
+        let said = format!("{answer:?}");
+        assert!(said.contains("certificate"), "{said}");
+    }
 }
