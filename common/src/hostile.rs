@@ -177,7 +177,7 @@ fn what_a_setting_is_read_from_it_is_shown_as() {
         same_again::<ipnet::IpNet>(&value);
         if let Ok(rate) = Rate::read(&value) {
             assert_eq!(Rate::read(&rate.show()), Ok(rate));
-            drop(rate.limiter());
+            assert!(rate.limiter().is_none_or(|limiter| limiter.check().is_ok()));
         }
     });
 }

@@ -59,20 +59,20 @@ fn no_header_and_no_url_makes_the_credentials_reader_panic_or_lets_a_stranger_in
                 return;
             };
             let all = credentials();
-            let held: Vec<_> = all
+            let right: Vec<_> = all
                 .iter()
                 .map(|credential| check_head(std::slice::from_ref(credential), &head).is_ok())
                 .collect();
             assert_eq!(
                 check_head(&all, &head).is_ok(),
-                held.iter().all(|held| *held)
+                right.iter().all(|right| *right)
             );
             // Right is only what says the secret itself.
             let says = |bytes: &[u8], secret: &str| String::from_utf8_lossy(bytes).contains(secret);
-            if held[0] {
+            if right[0] {
                 assert!(says(&authorization, "secret-one") || says(&authorization, "s/e+c=r:et"));
             }
-            if held[2] {
+            if right[2] {
                 assert!(
                     ["secret-one", "s/e+c=r:et"]
                         .iter()

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use tests::{Kind, Process, Stores, http, until};
+use tests::{Kind, Process, Stores, http};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -204,7 +204,7 @@ async fn bodies_without_end_are_refused_and_all_together_take_no_more_than_their
     let mut endless = b"transfer-encoding: chunked\r\n\r\n".to_vec();
     for _ in 0..30 {
         endless.extend(b"8000\r\n");
-        endless.extend([b'x'; 0x8000]);
+        endless.extend("x".repeat(0x8000).bytes());
         endless.extend(b"\r\n");
     }
     for mut besieged in Besieged::both("").await {

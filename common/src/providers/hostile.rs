@@ -3,7 +3,7 @@
 use hostile::{bytes, withstands};
 
 use super::{
-    ALL, Keys, Provider,
+    ALL, Keys, Provider, Sample,
     sample::reading::{envelope, events},
     talkable::{self, Question},
 };
@@ -19,7 +19,7 @@ fn bodies(provider: &dyn Provider) -> Vec<&'static str> {
     let others = ALL.iter().filter(|other| other.name() != provider.name());
     let others = others.flat_map(|other| other.samples().iter().take(1));
     let own = provider.samples().iter();
-    own.chain(others).map(|sample| sample.body()).collect()
+    own.chain(others).map(Sample::body).collect()
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn holds(event: Event, priority: Priority) {
 
 #[test]
 fn no_form_makes_the_reader_of_talkable_s_question_panic() {
-    let samples = talkable::SAMPLES.iter().map(|sample| sample.body());
+    let samples = talkable::SAMPLES.iter().map(Sample::body);
     withstands("talkable form", file!(), &bytes(samples), |form| {
         if let Ok(question) = Question::read(&form)
             && let Ok(asked) = question.asked()

@@ -1,7 +1,7 @@
 //! What an event may hold, templates withstand; and what may be written as a template is one, or a mistake.
 
 use hostile::{text, withstands};
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::{
     standin::delivery,
@@ -46,9 +46,8 @@ fn nothing_that_an_event_holds_breaks_out_of_the_format_around_it() {
         hostile.event.reason = Some(reason);
         let [json, form, markup, _] =
             [0, 1, 2, 3].map(|index: usize| templates[index].render(&hostile).unwrap());
-        let members: std::collections::BTreeMap<String, IgnoredAny> =
-            serde_json::from_str(&json).unwrap();
-        assert_eq!(members.len(), 3);
+        let members: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(members.as_object().unwrap().len(), 3);
         assert!(form.matches('&').count() <= 1 && form.matches("to=").count() == 1);
         assert_eq!(
             (markup.matches('<').count(), markup.matches('"').count()),
