@@ -66,11 +66,14 @@ impl Server {
     async fn connect_to(url: &str) -> Result<Self> {
         // For rediss. A provider that the program has already chosen is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let hosts = Hosts::parse(url).map_err(wrong)?;
-        let certificates = hosts.ca().map_err(wrong)?.map(|ca| TlsCertificates {
-            client_tls: None,
-            root_cert: Some(ca.into_bytes()),
-        });
+        let hosts = Hosts::parse(url).map_err(|why| wrong(&why))?;
+        let certificates = hosts
+            .ca()
+            .map_err(|why| wrong(&why))?
+            .map(|ca| TlsCertificates {
+                client_tls: None,
+                root_cert: Some(ca.into_bytes()),
+            });
         let (scheme, _) = url.split_once("://").unwrap_or_default();
         match scheme.split_once('+') {
             Some((scheme, "sentinel")) => {
@@ -179,7 +182,7 @@ impl Watched {
 
 async fn one(hosts: &Hosts, certificates: Option<TlsCertificates>) -> Result<Server> {
     let [url] = hosts.each.as_slice() else {
-        return Err(wrong("names several hosts, and takes one".to_owned()));
+        return Err(wrong("names several hosts, and takes one"));
     };
     let client = match certificates {
         Some(certificates) => Client::build_with_tls(url.as_str(), certificates),
@@ -199,9 +202,7 @@ fn sentinels(
     hosts: &Hosts,
     certificates: Option<TlsCertificates>,
 ) -> Result<SentinelClient> {
-    let (master, database) = hosts
-        .service()
-        .ok_or_else(|| wrong("names no master".to_owned()))?;
+    let (master, database) = hosts.service().ok_or_else(|| wrong("names no master"))?;
     let info = plain(scheme, &hosts.each[0])
         .into_connection_info()
         .map_err(failure)?;
@@ -264,7 +265,7 @@ fn plain(scheme: &str, url: &Url) -> String {
     format!("{scheme}://{rest}")
 }
 
-fn wrong(why: String) -> Error {
+fn wrong(why: &str) -> Error {
     Error(format!("the URL of the claims {why}").into())
 }
 
