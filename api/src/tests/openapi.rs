@@ -170,6 +170,15 @@ async fn succeeded(door: &Door, method: &str, path: &str, body: &Value) -> Answe
     answer
 }
 
+/// What an operation answers, if all goes well.
+async fn did(door: &Door, method: &str, path: &str, body: Value) -> Value {
+    succeeded(door, method, path, &body).await.body
+}
+
+async fn seen(door: &Door, path: &str) -> Value {
+    did(door, "GET", path, Value::Null).await
+}
+
 /// Asks for everything with some of everything in the ledger. What is answered is held against the document by the door.
 async fn walk(door: &Door) {
     let (event, delivery) = door.delivery_to("slack").await;
@@ -180,50 +189,60 @@ async fn walk(door: &Door) {
     };
     door.record(nobody, &[]).await;
     let unreadable = fact(Kind::Other).envelope();
-    door.ledger
-        .quarantine(&unreadable, "test", "no JSON")
-        .await
-        .unwrap();
+    let held = door.ledger.quarantine(&unreadable, "test", "no JSON").await;
+    held.unwrap();
+    walk_over_changes(door).await;
+    walk_over_what_happened(door, event.id, delivery).await;
+    walk_over_endpoints(door).await;
+    walk_over_keys(door).await;
 
-    let ask = async |method: &str, path: &str, body: Value| {
-        succeeded(door, method, path, &body).await.body
-    };
-    let get = async |path: &str| ask("GET", path, Value::Null).await;
+    let all = json!({ "email": "jane@example.com", "force": true });
+    did(door, "POST", "/api/v1/contacts/erase", all).await;
+    seen(door, "/api/v1/contacts/jane@example.com").await;
+    seen(door, &format!("/api/v1/events/{}", event.id)).await;
+}
+
+async fn walk_over_changes(door: &Door) {
+    let jane = json!({ "email": "jane@example.com" });
     let filled = json!({ "email": "jane@example.com", "consents": { "general_contact": true }, "metadata": { "a": 1 } });
-    let submission = ask("POST", "/api/v1/submissions", filled).await;
-    ask(
-        "POST",
-        "/api/v1/brevo/unsubscribe",
-        json!({ "email": "jane@example.com" }),
-    )
-    .await;
+    let submission = did(door, "POST", "/api/v1/submissions", filled).await;
+    did(door, "POST", "/api/v1/brevo/unsubscribe", jane).await;
     let by_hand = json!({ "email": "jane@example.com", "reason": "by phone" });
-    ask("POST", "/api/v1/suppressions", by_hand).await;
-    ask(
-        "POST",
-        "/api/v1/suppressions/import",
-        json!("email\njim@example.com\nx\n"),
-    )
-    .await;
-    let always = json!({ "since": "2020-01-01T00:00:00Z", "until": "2999-01-01T00:00:00Z", "target": "slack" });
-    let replay = ask("POST", "/api/v1/replays", always).await;
+    did(door, "POST", "/api/v1/suppressions", by_hand).await;
+    let file = json!("email\njim@example.com\nx\n");
+    did(door, "POST", "/api/v1/suppressions/import", file).await;
     let many = json!({ "contacts": ["jane@example.com", "x"] });
-    ask("POST", "/api/v1/check", many).await;
-
-    let suppression = get("/api/v1/suppressions?email=jane@example.com").await["items"][0].clone();
-    let held = get("/api/v1/quarantine").await["items"][0].clone();
+    did(door, "POST", "/api/v1/check", many).await;
+    let suppressions = seen(door, "/api/v1/suppressions?email=jane@example.com").await;
+    let suppression = format!(
+        "/api/v1/suppressions/{}",
+        text(&suppressions["items"][0]["id"])
+    );
     for path in [
         "/api/v1/check?email=jane@example.com",
         "/api/v1/submissions?email=jane@example.com",
         &format!("/api/v1/submissions/{}", text(&submission["id"])),
-        &format!("/api/v1/suppressions/{}", text(&suppression["id"])),
+        &suppression,
         "/api/v1/suppressions/export",
         "/api/v1/contacts/jane@example.com",
+    ] {
+        seen(door, path).await;
+    }
+    let lift = format!("{suppression}?force=true&reason=asked");
+    did(door, "DELETE", &lift, Value::Null).await;
+}
+
+async fn walk_over_what_happened(door: &Door, event: Uuid, delivery: Uuid) {
+    let always = json!({ "since": "2020-01-01T00:00:00Z", "until": "2999-01-01T00:00:00Z", "target": "slack" });
+    let replay = did(door, "POST", "/api/v1/replays", always).await;
+    let held = seen(door, "/api/v1/quarantine").await["items"][0].clone();
+    let held = format!("/api/v1/quarantine/{}", text(&held["id"]));
+    for path in [
         "/api/v1/events",
-        &format!("/api/v1/events/{}", event.id),
+        &format!("/api/v1/events/{event}"),
         "/api/v1/deliveries",
         &format!("/api/v1/deliveries/{delivery}"),
-        &format!("/api/v1/quarantine/{}", text(&held["id"])),
+        &held,
         "/api/v1/replays",
         &format!("/api/v1/replays/{}", text(&replay["id"])),
         "/api/v1/compliance",
@@ -232,42 +251,36 @@ async fn walk(door: &Door) {
         "/openapi.json",
         "/docs",
     ] {
-        get(path).await;
+        seen(door, path).await;
     }
     for path in [
         format!("/api/v1/deliveries/{delivery}/retry"),
-        format!("/api/v1/quarantine/{}/retry", text(&held["id"])),
+        format!("{held}/retry"),
     ] {
-        ask("POST", &path, Value::Null).await;
+        did(door, "POST", &path, Value::Null).await;
     }
-    let lift = format!(
-        "/api/v1/suppressions/{}?force=true&reason=asked",
-        text(&suppression["id"])
-    );
-    ask("DELETE", &lift, Value::Null).await;
-    get("/api/v1/events").await;
+    seen(door, "/api/v1/events").await;
+}
 
+async fn walk_over_endpoints(door: &Door) {
     let endpoints = "/api/emails/webhook-endpoints/";
     let wish = json!({ "url": "http://127.0.0.1:1/", "events": ["*"] });
-    let endpoint = ask("POST", endpoints, wish.clone()).await;
+    let endpoint = did(door, "POST", endpoints, wish.clone()).await;
     let one = format!("{endpoints}{}/", text(&endpoint["id"]));
-    get(endpoints).await;
-    get(&one).await;
-    ask("PUT", &one, wish).await;
-    ask("POST", &format!("{one}rotate/"), Value::Null).await;
-    ask("POST", &format!("{one}test/"), Value::Null).await;
-    ask("DELETE", &one, Value::Null).await;
+    seen(door, endpoints).await;
+    seen(door, &one).await;
+    did(door, "PUT", &one, wish).await;
+    did(door, "POST", &format!("{one}rotate/"), Value::Null).await;
+    did(door, "POST", &format!("{one}test/"), Value::Null).await;
+    did(door, "DELETE", &one, Value::Null).await;
+}
 
+async fn walk_over_keys(door: &Door) {
     let wish = json!({ "name": "walk", "role": "read", "rate": "100/1m" });
-    let key = ask("POST", "/api/v1/keys", wish).await;
-    get("/api/v1/keys").await;
+    let key = did(door, "POST", "/api/v1/keys", wish).await;
+    seen(door, "/api/v1/keys").await;
     let key = format!("/api/v1/keys/{}", text(&key["id"]));
-    ask("DELETE", &key, Value::Null).await;
-
-    let all = json!({ "email": "jane@example.com", "force": true });
-    ask("POST", "/api/v1/contacts/erase", all).await;
-    get("/api/v1/contacts/jane@example.com").await;
-    get(&format!("/api/v1/events/{}", event.id)).await;
+    did(door, "DELETE", &key, Value::Null).await;
 }
 
 #[tokio::test]
