@@ -17,13 +17,22 @@ pub use stores::{Kind, Stores, told};
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Waits until `found` gives something, and gives that. Fails with `what` after [`PATIENCE`].
-pub async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, found: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, found).await
+}
+
+/// The same with another patience.
+pub async fn until_within<T>(
+    patience: Duration,
+    what: &str,
+    mut found: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let begun = Instant::now();
     loop {
         if let Some(value) = found().await {
             return value;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(begun.elapsed() < patience, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
