@@ -217,7 +217,7 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
 
 /// One batch of each job; whether there was any. None if the process is told to stop.
 async fn round(app: &App, owner: Uuid, lifecycle: &Lifecycle) -> Option<bool> {
-    let take = || app.ledger.take_replays(owner, clock::now() + LEASE);
+    let take = || app.ledger.take_replays(owner, LEASE);
     let jobs = until_done(lifecycle, "replay", take).await?;
     let mut progressed = false;
     for job in jobs {

@@ -1,25 +1,18 @@
 //! The end of a run: the load stops, all that was sent is accepted, everything comes to rest, and is counted.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
 use common::{
     delivery::Delivery,
     queue::{self, Feed, Priority, QueueName},
 };
-use tests::{Told, until_within};
+use tests::{Told, until};
 
 use crate::{
     event::{Event, Key, by_hand, fold},
     load::Counts,
     world::{TARGETS, World},
 };
-
-/// What waits for the sweep is told some ten minutes later: a retry that a worker with a wrong clock has put off for an
-/// hour, for one. That is what the product promises, so the end waits for it.
-const SWEPT: Duration = Duration::from_mins(16);
 
 /// What was found in the end.
 #[derive(Debug, Default)]
@@ -52,7 +45,7 @@ pub(crate) async fn all(world: &mut World) -> Settled {
     let counts = &world.load.counts;
     let (events, by_hand) = (Counts::of(&counts.offered), Counts::of(&counts.by_hand));
     let sent = sent(events, by_hand);
-    until_within(SWEPT, "everything is in the ledger and told", async || {
+    until("everything is in the ledger and told", async || {
         let recorded = world.ledger.events().await?.len() >= sent.len();
         (recorded && world.ledger.undelivered(i64::MAX).await? == 0).then_some(())
     })

@@ -122,8 +122,8 @@ impl Context {
                     ever,
                 });
             }
-            Leave::Wait { until } => self.tell(waiting(fresh, until)),
-            Leave::Taken { until } => hold(&self.lifecycle, fresh.item, until),
+            Leave::Wait { left } => self.tell(waiting(fresh, left)),
+            Leave::Taken { left } => hold(&self.lifecycle, fresh.item, left),
             Leave::Finished => fresh.item.ack(),
             Leave::Unknown => {
                 error!(delivery.id = %fresh.delivery.id, "the ledger does not know a delivery; it is entered again");
@@ -132,7 +132,7 @@ impl Context {
                 });
                 if adopted.await.is_some() {
                     mended("delivery_entered", 1);
-                    self.tell(waiting(fresh, clock::now()));
+                    self.tell(waiting(fresh, Duration::ZERO));
                 }
             }
         }
@@ -184,12 +184,11 @@ impl Context {
 
 /// Keeps a message while its delivery is in other hands, and then lets it go back to its queue. It is not published
 /// afresh, since that would begin its count anew, by which one is known that keeps killing its worker.
-fn hold(lifecycle: &Lifecycle, item: Item, until: Timestamp) {
+fn hold(lifecycle: &Lifecycle, item: Item, left: Duration) {
     let stopping = lifecycle.clone();
-    let wait = Duration::try_from(until.duration_since(clock::now())).unwrap_or_default();
     lifecycle.spawn_work(async move {
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(left) => {}
             () = stopping.stopping() => {}
         }
         drop(item);
@@ -241,12 +240,10 @@ fn verdict(
         Outcome::Retry { .. } => app.schedule.delay(attempt, asked, rand::random()),
         Outcome::Done | Outcome::Dead { .. } => None,
     };
-    let (state, next_attempt_at) = match (&answer.outcome, delay) {
-        (Outcome::Done, _) => (State::Delivered, None),
-        (Outcome::Retry { .. }, Some(delay)) => {
-            (State::Retrying, clock::now().checked_add(delay).ok())
-        }
-        (Outcome::Retry { .. } | Outcome::Dead { .. }, _) => (State::Dead, None),
+    let state = match (&answer.outcome, delay) {
+        (Outcome::Done, _) => State::Delivered,
+        (Outcome::Retry { .. }, Some(_)) => State::Retrying,
+        (Outcome::Retry { .. } | Outcome::Dead { .. }, _) => State::Dead,
     };
     let duration_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
     info!(target_name = outlet.name, delivery.id = %delivery.id, event.id = %delivery.event.id,
@@ -273,11 +270,11 @@ fn verdict(
         error,
         answer: answer.excerpt,
     };
-    let next = next_attempt_at.map_or(Next::Done, |until| Next::Again { until });
+    let next = delay.map_or(Next::Done, |delay| Next::Again { delay });
     let finished = Some(Finished {
         delivery: delivery.id,
         state,
-        next_attempt_at,
+        again: delay,
         attempt,
     });
     Verdict {
@@ -289,18 +286,17 @@ fn verdict(
 }
 
 /// The verdict on a message whose time has not come.
-fn waiting(fresh: Fresh, until: Timestamp) -> Verdict {
+fn waiting(fresh: Fresh, delay: Duration) -> Verdict {
     Verdict {
         item: fresh.item,
         target: fresh.delivery.target,
         finished: None,
-        next: Next::Again { until },
+        next: Next::Again { delay },
     }
 }
 
-/// The message by which a delivery comes back to its target at `until`.
-pub(crate) fn again(target: &str, body: bytes::Bytes, until: Timestamp) -> Message {
-    let delay = Duration::try_from(until.duration_since(clock::now())).unwrap_or_default();
+/// The message by which a delivery comes back to its target after `delay`.
+pub(crate) fn again(target: &str, body: bytes::Bytes, delay: Duration) -> Message {
     Message {
         queue: endpoint::queue_of(target, Feed::Retried),
         body,

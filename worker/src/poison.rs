@@ -2,10 +2,9 @@
 //! envelope in quarantine, a delivery among the dead. A delivery that was only in bad company goes on. Nothing here
 //! reads a provider's body.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common::{
-    clock,
     delivery::Delivery,
     endpoint, envelope,
     lifecycle::Lifecycle,
@@ -68,7 +67,7 @@ async fn bury(app: &App, delivery: &Delivery, lifecycle: &Lifecycle) -> Option<(
         return Some(());
     }
     warn!(delivery.id = %delivery.id, target_name = target, "a delivery was handed out again and again, but not attempted; it is published again");
-    let message = again(target, delivery.encode(), clock::now());
+    let message = again(target, delivery.encode(), Duration::ZERO);
     until_done(lifecycle, "publish", || {
         app.queue.publish(vec![message.clone()])
     })

@@ -1,10 +1,9 @@
 //! The recorder: writes what came of attempts, in batches, then publishes what is to be tried again, then lets the
 //! messages be acknowledged. In this order, so that dying between two of them repeats a step and skips none.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common::{fault, ledger, ledger::Finished, lifecycle::Lifecycle, patience::until_done};
-use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::error;
 
@@ -26,9 +25,9 @@ pub(crate) struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     Done,
-    /// The message comes back at that time.
+    /// The message comes back so much later.
     Again {
-        until: Timestamp,
+        delay: Duration,
     },
 }
 
@@ -65,8 +64,8 @@ async fn record(app: &App, verdicts: &[Verdict], lifecycle: &Lifecycle) -> Optio
         .iter()
         .filter_map(|verdict| match verdict.next {
             Next::Done => None,
-            Next::Again { until } => {
-                Some(again(&verdict.target, verdict.item.body().clone(), until))
+            Next::Again { delay } => {
+                Some(again(&verdict.target, verdict.item.body().clone(), delay))
             }
         })
         .collect();

@@ -22,7 +22,6 @@ use common::{
     patience::until_done,
     queue::{self, Depth, Feed, QueueName},
 };
-use jiff::Timestamp;
 use metrics::{counter, gauge};
 use tracing::info;
 
@@ -65,16 +64,16 @@ pub(crate) fn mended(what: &'static str, count: u64) {
 /// Sweeps all targets. None if the worker is told to stop before.
 async fn sweep_all(app: &App, changes: &mut Reroute, lifecycle: &Lifecycle) -> Option<()> {
     for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
-        let before = until_done(lifecycle, "sweep", || lost_before(app, &outlet.name)).await?;
-        sweep(app, outlet, before, lifecycle).await?;
+        let still = until_done(lifecycle, "sweep", || lost_after(app, &outlet.name)).await?;
+        sweep(app, outlet, still, lifecycle).await?;
     }
     let known = until_done(lifecycle, "endpoints", || {
         app.endpoints.current(&app.ledger)
     });
     let known = known.await?;
-    let before = until_done(lifecycle, "sweep", || lost_before(app, endpoint::ALL)).await?;
+    let still = until_done(lifecycle, "sweep", || lost_after(app, endpoint::ALL)).await?;
     for outlet in known.enabled() {
-        sweep(app, outlet, before, lifecycle).await?;
+        sweep(app, outlet, still, lifecycle).await?;
     }
     loop {
         let buried = until_done(lifecycle, "sweep", || app.ledger.bury_all_deleted(BATCH)).await?;
@@ -87,22 +86,22 @@ async fn sweep_all(app: &App, changes: &mut Reroute, lifecycle: &Lifecycle) -> O
 }
 
 /// Publishes all of one target's deliveries that ought to move. None if the worker is told to stop before.
-async fn sweep(app: &App, outlet: &Outlet, before: Timestamp, lifecycle: &Lifecycle) -> Option<()> {
+async fn sweep(app: &App, outlet: &Outlet, still: Duration, lifecycle: &Lifecycle) -> Option<()> {
     // Behind an open breaker what waits is not lost.
-    let before = match outlet.breaker.level() {
-        Level::Closed => before,
-        Level::Open | Level::HalfOpen => Timestamp::UNIX_EPOCH,
+    let still = match outlet.breaker.level() {
+        Level::Closed => still,
+        Level::Open | Level::HalfOpen => Duration::MAX,
     };
     while !lifecycle.is_stopping() {
-        if until_done(lifecycle, "sweep", || move_on(app, outlet, before)).await? == 0 {
+        if until_done(lifecycle, "sweep", || move_on(app, outlet, still)).await? == 0 {
             return Some(());
         }
     }
     None
 }
 
-/// What has been due since before then has lost its message: the queues of this name hold nothing as old.
-async fn lost_before(app: &App, name: &str) -> queue::Result<Timestamp> {
+/// What has been due for so long has lost its message: the queues of this name hold nothing as old.
+async fn lost_after(app: &App, name: &str) -> queue::Result<Duration> {
     let mut lost_after = LOST_AFTER;
     for feed in Feed::ALL {
         let name = QueueName::Target(name.to_owned(), *feed);
@@ -111,16 +110,15 @@ async fn lost_before(app: &App, name: &str) -> queue::Result<Timestamp> {
             _ if ready == 0 => {}
             Some(oldest) => lost_after = lost_after.max(oldest.saturating_add(LOST_BEHIND)),
             // It may be as old as anything.
-            None => return Ok(Timestamp::UNIX_EPOCH),
+            None => return Ok(Duration::MAX),
         }
     }
-    let before = clock::now().checked_sub(lost_after);
-    Ok(before.unwrap_or(Timestamp::UNIX_EPOCH))
+    Ok(lost_after)
 }
 
 /// Publishes a batch, and says how many that were. If the publish fails they are found again once they are lost.
-async fn move_on(app: &App, outlet: &Outlet, before: Timestamp) -> anyhow::Result<usize> {
-    let found = app.ledger.stuck(&outlet.name, before, BATCH).await?;
+async fn move_on(app: &App, outlet: &Outlet, still: Duration) -> anyhow::Result<usize> {
+    let found = app.ledger.stuck(&outlet.name, still, BATCH).await?;
     if found.is_empty() {
         return Ok(0);
     }
@@ -133,7 +131,7 @@ async fn move_on(app: &App, outlet: &Outlet, before: Timestamp) -> anyhow::Resul
         .increment(found.len() as u64);
     let messages = found
         .iter()
-        .map(|delivery| again(&outlet.name, delivery.encode(), clock::now()))
+        .map(|delivery| again(&outlet.name, delivery.encode(), Duration::ZERO))
         .collect();
     app.queue.publish(messages).await?;
     mended("delivery_published", found.len() as u64);

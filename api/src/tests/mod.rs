@@ -79,6 +79,14 @@ const WEEK: &[Kind] = &[
     Kind::Other,
 ];
 
+/// Waits for what has just moved to lie in the past: SQLite's clock ticks by the millisecond.
+async fn next_tick() {
+    let begun = clock::now();
+    while clock::now() < begun + Duration::from_millis(1) {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// An api over a ledger of its own. There is a key for each role, `ROLE-key-0123`, the sources `shop` and `news`, the
 /// target `slack`, and the target `off`, which is disabled.
 struct Door {
@@ -306,7 +314,7 @@ impl Door {
         let finished = Finished {
             delivery,
             state,
-            next_attempt_at: None,
+            again: None,
             attempt,
         };
         let lease = Duration::from_secs(30);

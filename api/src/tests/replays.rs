@@ -62,6 +62,7 @@ async fn ended(door: &Door, count: usize, state: State) -> Vec<(Event, Uuid)> {
         door.attempt(id, 1, state).await;
         all.push((event, id));
     }
+    next_tick().await;
     all
 }
 

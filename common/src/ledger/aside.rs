@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::json;
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{Leave, Ledger, Result, in_order, micros, parsed, rows};
+use super::{Leave, Ledger, Result, in_order, micros, parsed, period, rows};
 use crate::{clock, endpoint};
 
 /// What the deliveries to a deleted endpoint say.
@@ -18,23 +17,23 @@ const DELETED: &str = "the endpoint was deleted";
 /// A deleted endpoint's row stays for so long, for what a worker that did not know of it yet may still have recorded.
 const KEPT: Duration = Duration::from_hours(24);
 
-/// What may be put aside: unfinished, and in nobody's hands at `$2`.
+/// What may be put aside: unfinished, and in nobody's hands.
 const IDLE: &str =
-    "state IN ('pending', 'retrying') AND (lease_until IS NULL OR lease_until <= $2)";
+    "state IN ('pending', 'retrying') AND (lease_until IS NULL OR lease_until <= {now})";
 
 impl Ledger {
-    /// Puts deliveries off until then. Whoever publishes their messages to wait may take as long as it likes: they
+    /// Puts deliveries off for so long. Whoever publishes their messages to wait may take as long as it likes: they
     /// count as moved now.
-    pub async fn postpone(&self, deliveries: &[(Uuid, Timestamp)]) -> Result<Vec<Leave>> {
+    pub async fn postpone(&self, deliveries: &[(Uuid, Duration)]) -> Result<Vec<Leave>> {
         let text = format!(
-            "UPDATE deliveries SET next_attempt_at = CAST(rows.value->>'until' AS BIGINT), moved_at = $2
+            "UPDATE deliveries SET next_attempt_at = {{now}} + CAST(rows.value->>'pause' AS BIGINT), moved_at = {{now}}
             FROM {{rows}}
             WHERE deliveries.id = rows.value->>'id' AND {IDLE}
-                AND (next_attempt_at IS NULL OR next_attempt_at < CAST(rows.value->>'until' AS BIGINT))"
+                AND (next_attempt_at IS NULL OR next_attempt_at < {{now}} + CAST(rows.value->>'pause' AS BIGINT))"
         );
         let values = deliveries
             .iter()
-            .map(|(id, until)| json!({ "id": id, "until": micros(*until) }));
+            .map(|(id, pause)| json!({ "id": id, "pause": period(*pause) }));
         let ids: Vec<_> = deliveries.iter().map(|(id, _)| *id).collect();
         self.set_aside(&text, values.collect(), &ids).await
     }
@@ -43,7 +42,7 @@ impl Ledger {
     pub async fn park(&self, deliveries: &[Uuid]) -> Result<Vec<Leave>> {
         let text = format!(
             "UPDATE deliveries SET state = 'parked', attempts = 0, next_attempt_at = NULL, lease_owner = NULL,
-                lease_until = NULL, moved_at = $2
+                lease_until = NULL, moved_at = {{now}}
             FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND {IDLE}"
         );
         let values = deliveries.iter().map(|id| json!({ "id": id }));
@@ -54,7 +53,7 @@ impl Ledger {
     pub async fn bury_deleted(&self, deliveries: &[Uuid]) -> Result<Vec<Leave>> {
         let text = format!(
             "UPDATE deliveries SET state = 'dead', last_error = '{DELETED}', next_attempt_at = NULL, lease_owner = NULL,
-                lease_until = NULL, moved_at = $2
+                lease_until = NULL, moved_at = {{now}}
             FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND {IDLE}"
         );
         let values = deliveries.iter().map(|id| json!({ "id": id }));
@@ -71,10 +70,9 @@ impl Ledger {
             return Ok(vec![]);
         }
         in_order(&mut values);
-        let now = clock::now();
-        let query = self.query(text).bind(rows(&values)).bind(micros(now));
+        let query = self.query(text).bind(rows(&values));
         query.execute(&self.pool).await?;
-        let found = self.refusals(rows(&values), now).await?;
+        let found = self.refusals(rows(&values)).await?;
         let standing = |id: &Uuid| found.get(id).copied().unwrap_or(Leave::Unknown);
         Ok(ids.iter().map(standing).collect())
     }
@@ -91,15 +89,15 @@ impl Ledger {
         // The outcome of an attempt that is under way decides no more, unless it delivers.
         let text = "
             UPDATE deliveries SET state = 'dead', last_error = $1, next_attempt_at = NULL, lease_owner = NULL,
-                moved_at = $2
+                moved_at = {now}
             WHERE id IN (
                 SELECT id FROM deliveries
-                WHERE target = $3 AND state <> 'delivered' AND state IN ('pending', 'retrying', 'parked') LIMIT $4
+                WHERE target = $2 AND state <> 'delivered' AND state IN ('pending', 'retrying', 'parked') LIMIT $3
             )";
         let mut buried = 0;
         for row in deleted {
             let id: String = row.try_get(0)?;
-            let query = self.query(text).bind(DELETED).bind(micros(now));
+            let query = self.query(text).bind(DELETED);
             let target = endpoint::target(parsed(&id)?);
             let query = query.bind(target).bind(limit);
             let dead = query.execute(&self.pool).await?.rows_affected();

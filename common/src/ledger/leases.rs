@@ -3,15 +3,17 @@
 //! A message in a target's queue is only a reminder: the ledger decides. A delivery is attempted by whoever holds its
 //! lease, so two copies of one message (after a crash, after a retry by hand) make one attempt, not two. A worker that
 //! dies in the middle leaves its lease behind, which ends after the attempt's deadline.
+//!
+//! If the database's clock is set back, rows were moved in what is now the future. The first who is refused such a row sets
+//! its times back by as much, so that nothing waits longer than it was to.
 
 use std::{collections::HashMap, time::Duration};
 
-use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row, any::AnyRow};
 use uuid::Uuid;
 
-use super::{Ledger, Result, in_order, micros, parsed, rows, timestamp};
+use super::{Ledger, Result, in_order, micros, parsed, period, rows};
 use crate::{
     clock,
     delivery::{Attempt, State},
@@ -22,10 +24,10 @@ use crate::{
 pub enum Leave {
     /// Yes, until the lease ends. `attempt` is the number in the present schedule, from 1, `ever` the one of all.
     Granted { attempt: u32, ever: i64 },
-    /// Not yet: it is due then.
-    Wait { until: Timestamp },
-    /// Somebody else has it in hand, or died with it in hand, until then.
-    Taken { until: Timestamp },
+    /// Not yet: it is due so much later.
+    Wait { left: Duration },
+    /// Somebody else has it in hand, or died with it in hand, for so long.
+    Taken { left: Duration },
     /// Delivered, dead or parked: this message is a leftover.
     Finished,
     /// The ledger has no such delivery.
@@ -37,7 +39,8 @@ pub enum Leave {
 pub struct Finished {
     pub delivery: Uuid,
     pub state: State,
-    pub next_attempt_at: Option<Timestamp>,
+    /// How long after this is recorded the next attempt is due.
+    pub again: Option<Duration>,
     pub attempt: Attempt,
 }
 
@@ -49,24 +52,21 @@ impl Ledger {
         owner: Uuid,
         lease: Duration,
     ) -> Result<Vec<Leave>> {
-        let now = clock::now();
-        let until = micros(now.saturating_add(lease).unwrap_or(now));
         let mut ids: Vec<_> = deliveries.iter().map(|id| json!({ "id": id })).collect();
         in_order(&mut ids);
         let ids = rows(&ids);
         let text = "
-            UPDATE deliveries SET lease_owner = $2, lease_until = $3, moved_at = $4
+            UPDATE deliveries SET lease_owner = $2, lease_until = {now} + $3, moved_at = {now}
             FROM {rows}
             WHERE deliveries.id = rows.value->>'id' AND state IN ('pending', 'retrying')
-                AND (next_attempt_at IS NULL OR next_attempt_at <= $4)
-                AND (lease_until IS NULL OR lease_until <= $4)
+                AND (next_attempt_at IS NULL OR next_attempt_at <= {now})
+                AND (lease_until IS NULL OR lease_until <= {now})
             RETURNING deliveries.id, attempts, attempts_ever";
         let granted = self
             .query(text)
             .bind(ids.clone())
             .bind(owner.to_string())
-            .bind(until)
-            .bind(micros(now));
+            .bind(period(lease));
         let mut leaves = HashMap::with_capacity(deliveries.len());
         for row in granted.fetch_all(&self.pool).await? {
             let attempt = u32::try_from(row.try_get::<i64, _>(1)?)
@@ -79,7 +79,7 @@ impl Ledger {
             leaves.insert(parsed(&row.try_get::<String, _>(0)?)?, granted);
         }
         if leaves.len() < deliveries.len() {
-            for (id, refused) in self.refusals(ids, now).await? {
+            for (id, refused) in self.refusals(ids).await? {
                 leaves.entry(id).or_insert(refused);
             }
         }
@@ -87,33 +87,41 @@ impl Ledger {
         let mut granted = |id: &Uuid| {
             let answer = leaves.get(id).copied().unwrap_or(Leave::Unknown);
             if let Leave::Granted { .. } = answer {
-                leaves.insert(
-                    *id,
-                    Leave::Taken {
-                        until: timestamp(until).unwrap_or(now),
-                    },
-                );
+                leaves.insert(*id, Leave::Taken { left: lease });
             }
             answer
         };
         Ok(deliveries.iter().map(&mut granted).collect())
     }
 
-    /// Why these deliveries are not to be attempted at `now`, of those that the ledger knows.
-    pub(super) async fn refusals(
-        &self,
-        ids: String,
-        now: Timestamp,
-    ) -> Result<HashMap<Uuid, Leave>> {
+    /// Why these deliveries are not to be attempted now, of those that the ledger knows.
+    pub(super) async fn refusals(&self, ids: String) -> Result<HashMap<Uuid, Leave>> {
         let text = "
-            SELECT deliveries.id, state, next_attempt_at, lease_until
+            SELECT deliveries.id, state, next_attempt_at - {now}, lease_until - {now}, moved_at - {now}
             FROM {rows} JOIN deliveries ON deliveries.id = rows.value->>'id'";
-        let found = self.query(text).bind(ids).fetch_all(&self.pool).await?;
-        let refused = |row: &AnyRow| {
-            let id = parsed(&row.try_get::<String, _>(0)?)?;
-            Ok((id, refusal(row, now)?))
-        };
-        found.iter().map(refused).collect()
+        let found = self.query(text).bind(ids.clone());
+        let found = found.fetch_all(&self.pool).await?;
+        let mut refused = HashMap::with_capacity(found.len());
+        let mut is_set_back = false;
+        for row in &found {
+            let ahead = row.try_get::<i64, _>(4)?.max(0);
+            is_set_back |= ahead > 0;
+            refused.insert(parsed(&row.try_get::<String, _>(0)?)?, refusal(row, ahead)?);
+        }
+        if is_set_back {
+            self.set_back(ids).await?;
+        }
+        Ok(refused)
+    }
+
+    /// Follows a clock that was set back: what these deliveries wait for is as far away as it was when they moved.
+    async fn set_back(&self, ids: String) -> Result<()> {
+        let text = "
+            UPDATE deliveries SET next_attempt_at = next_attempt_at - (moved_at - {now}),
+                lease_until = lease_until - (moved_at - {now}), moved_at = {now}
+            FROM {rows} WHERE deliveries.id = rows.value->>'id' AND moved_at > {now}";
+        self.query(text).bind(ids).execute(&self.pool).await?;
+        Ok(())
     }
 
     /// Records what came of attempts that `owner` made, and ends their leases. What was delivered stays delivered.
@@ -121,11 +129,7 @@ impl Ledger {
     /// An outcome decides only while the lease is `owner`'s: if the delivery was begun again by hand meanwhile, or is in
     /// another's hands, the attempt is noted and nothing else, unless it delivered.
     pub async fn finish(&self, finished: &[Finished], owner: Uuid) -> Result<()> {
-        let now = micros(clock::now());
-        let mut values: Vec<_> = finished
-            .iter()
-            .map(|finished| finished_row(finished, now))
-            .collect();
+        let mut values: Vec<_> = finished.iter().map(finished_row).collect();
         in_order(&mut values);
         let values = rows(&values);
         let mut transaction = self.begin().await?;
@@ -144,12 +148,12 @@ impl Ledger {
         let text = format!(
             "UPDATE deliveries SET attempts_ever = CAST(rows.value->>'number' AS BIGINT),
                 last_status = CAST(rows.value->>'status' AS BIGINT), last_error = rows.value->>'error',
-                moved_at = CAST(rows.value->>'now' AS BIGINT),
+                moved_at = {{now}},
                 delivered_at = CAST(rows.value->>'delivered_at' AS BIGINT),
                 first_delivered_at = COALESCE(first_delivered_at, CAST(rows.value->>'delivered_at' AS BIGINT)),
                 state = CASE WHEN {decides} THEN rows.value->>'state' ELSE state END,
                 attempts = CASE WHEN {decides} THEN attempts + 1 ELSE attempts END,
-                next_attempt_at = CASE WHEN {decides} THEN CAST(rows.value->>'next_attempt_at' AS BIGINT)
+                next_attempt_at = CASE WHEN {decides} THEN {{now}} + CAST(rows.value->>'again' AS BIGINT)
                     ELSE next_attempt_at END,
                 lease_until = CASE WHEN lease_owner <> $2 THEN lease_until END,
                 lease_owner = CASE WHEN lease_owner <> $2 THEN lease_owner END
@@ -171,49 +175,45 @@ impl Ledger {
     pub async fn bury(&self, delivery: Uuid, why: &str) -> Result<bool> {
         let text = "
             UPDATE deliveries SET state = 'dead', last_error = $2, next_attempt_at = NULL, lease_owner = NULL,
-                lease_until = NULL, moved_at = $3
+                lease_until = NULL, moved_at = {now}
             WHERE id = $1 AND state IN ('pending', 'retrying') AND lease_owner IS NOT NULL";
-        let now = micros(clock::now());
         let buried = self
             .query(text)
             .bind(delivery.to_string())
             .bind(why.to_owned())
-            .bind(now)
             .execute(&self.pool)
             .await?;
         Ok(buried.rows_affected() > 0)
     }
 }
 
-fn refusal(row: &AnyRow, now: Timestamp) -> Result<Leave> {
+/// `ahead` is how far in the future the row was last moved.
+fn refusal(row: &AnyRow, ahead: i64) -> Result<Leave> {
     let state: State = parsed(&row.try_get::<String, _>(1)?)?;
     Ok(match state {
         State::Delivered | State::Dead | State::Parked => Leave::Finished,
         State::Pending | State::Retrying => {
-            let time = |column| {
-                row.try_get::<Option<i64>, _>(column)?
-                    .map(timestamp)
-                    .transpose()
+            let left = |column| -> Result<Duration> {
+                let left = row.try_get::<Option<i64>, _>(column)?.unwrap_or_default() - ahead;
+                Ok(Duration::from_micros(u64::try_from(left).unwrap_or_default()))
             };
-            match (time(2)?, time(3)?) {
-                (_, Some(leased)) if leased > now => Leave::Taken { until: leased },
-                // Nothing that stood in the way does so any more.
-                (due, _) => Leave::Wait {
-                    until: due.unwrap_or(now),
-                },
+            match (left(2)?, left(3)?) {
+                (_, left) if left > Duration::ZERO => Leave::Taken { left },
+                // Zero: nothing that stood in the way does so any more.
+                (left, _) => Leave::Wait { left },
             }
         }
     })
 }
 
-fn finished_row(finished: &Finished, now: i64) -> serde_json::Value {
+fn finished_row(finished: &Finished) -> serde_json::Value {
     let attempt = &finished.attempt;
     json!({
         "id": finished.delivery, "state": finished.state, "number": attempt.number,
         "started_at": micros(attempt.started_at), "duration_ms": attempt.duration_ms, "outcome": attempt.outcome,
         "status": attempt.status, "error": attempt.error.as_deref().map(storable),
-        "answer": attempt.answer.as_deref().map(storable), "next_attempt_at": finished.next_attempt_at.map(micros),
-        "now": now, "delivered_at": (finished.state == State::Delivered).then_some(now),
+        "answer": attempt.answer.as_deref().map(storable), "again": finished.again.map(period),
+        "delivered_at": (finished.state == State::Delivered).then(|| micros(clock::now())),
     })
 }
 

@@ -4,6 +4,10 @@
 //! (`{rows}`: `jsonb_array_elements` or `json_each`, with the same `->>`), so a batch of any size is one prepared
 //! statement; times and flags are whole numbers, ids are text. What differs is in [`Dialect`] and nowhere else.
 //!
+//! Whose turn it is, and when, is told by the database's clock (`{now}`): leases, what a delivery waits for, and when it last
+//! moved. So it goes in periods: the clocks of the processes need not agree. What a person reads, when something was
+//! received or recorded, is told by the clock of the process that saw it.
+//!
 //! Every write is a statement, or a transaction of a few, that may run twice with the same result.
 
 mod aside;
@@ -281,6 +285,13 @@ impl Ledger {
         })
     }
 
+    /// The time by the database's clock, which is the one that moves are told by.
+    async fn now(&self) -> Result<Timestamp> {
+        let text = self.dialect.text("SELECT {now}");
+        let now = sqlx::query_scalar(AssertSqlSafe(text));
+        timestamp(now.fetch_one(&self.pool).await?)
+    }
+
     /// A statement in this dialect.
     fn query(&self, text: &str) -> Query<'static, Any, AnyArguments> {
         sqlx::query(AssertSqlSafe(self.dialect.text(text)))
@@ -290,21 +301,25 @@ impl Ledger {
 impl Dialect {
     /// Puts this dialect's words in. Both databases read `$1`.
     fn text(self, text: &str) -> String {
-        let (rows, bytes, unhex, uuid) = match self {
+        let (now, rows, bytes, unhex, uuid) = match self {
+            // Not the clock's, which differs from row to row, so that no index would serve.
             Self::Postgres => (
+                "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)",
                 "jsonb_array_elements(CAST($1 AS jsonb)) AS rows(value)",
                 "BYTEA",
                 "decode(rows.value->>'body', 'hex')",
                 "CAST(gen_random_uuid() AS TEXT)",
             ),
             Self::Sqlite => (
+                "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
                 "json_each($1) AS rows",
                 "BLOB",
                 "unhex(rows.value->>'body')",
                 "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(6)))",
             ),
         };
-        text.replace("{rows}", rows)
+        text.replace("{now}", now)
+            .replace("{rows}", rows)
             .replace("{bytes}", bytes)
             .replace("{body}", unhex)
             .replace("{uuid}", uuid)
@@ -342,6 +357,11 @@ fn rows<T: Serialize>(rows: &[T]) -> String {
 /// each other in a ring.
 fn in_order(rows: &mut [Value]) {
     rows.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+}
+
+/// A period as it is stored.
+fn period(of: Duration) -> i64 {
+    i64::try_from(of.as_micros()).unwrap_or(i64::MAX / 2)
 }
 
 /// A time as it is stored.

@@ -193,7 +193,7 @@ impl Ledger {
         let text = "
             INSERT INTO deliveries (id, event_id, target, kind, state, attempts, attempts_ever, created_at, moved_at)
             SELECT rows.value->>'id', rows.value->>'event_id', rows.value->>'target', rows.value->>'kind',
-                rows.value->>'state', 0, 0, CAST(rows.value->>'now' AS BIGINT), CAST(rows.value->>'now' AS BIGINT)
+                rows.value->>'state', 0, 0, CAST(rows.value->>'now' AS BIGINT), {now}
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO NOTHING";
         self.query(text)

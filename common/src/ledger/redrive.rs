@@ -1,15 +1,16 @@
 //! Deliveries that are told again: by hand, or since they ought to move and do not. Each is returned to be published.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
 use serde_json::json;
 use sqlx::{Row, any::AnyRow};
 use uuid::Uuid;
 
-use super::{Ledger, Result, micros, rows};
-use crate::{clock, delivery::Delivery};
+use super::{Ledger, Result, period, rows};
+use crate::delivery::Delivery;
 
-/// What a delivery is set to that begins again at `$2`.
-pub(super) const RESTART: &str = "state = 'pending', attempts = 0, next_attempt_at = NULL, delivered_at = NULL, lease_owner = NULL, moved_at = $2";
+/// What a delivery is set to that begins again, beside when.
+pub(super) const RESTART: &str = "state = 'pending', attempts = 0, next_attempt_at = NULL, delivered_at = NULL, lease_owner = NULL";
 
 impl Ledger {
     /// Puts a delivery back to the start of its schedule, and returns it for publishing. None if there is none, or its contact was
@@ -20,10 +21,9 @@ impl Ledger {
     /// finds it.
     pub async fn restart(&self, delivery: Uuid) -> Result<Option<Delivery>> {
         self.query(&format!(
-            "UPDATE deliveries SET {RESTART} WHERE id = $1 AND erased = 0"
+            "UPDATE deliveries SET {RESTART}, moved_at = {{now}} WHERE id = $1 AND erased = 0"
         ))
         .bind(delivery.to_string())
-        .bind(micros(clock::now()))
         .execute(&self.pool)
         .await?;
         let text = format!(
@@ -38,34 +38,32 @@ impl Ledger {
         row.map(|row| delivery_of(&row)).transpose()
     }
 
-    /// Finds deliveries to `target` that ought to move and have not since `before`: parked though the target is
+    /// Finds deliveries to `target` that ought to move and have not for so long: parked though the target is
     /// enabled, or due without a worker at it (their message was lost, or never published). Each is found once per
     /// sweep, by one of several sweepers.
     pub async fn stuck(
         &self,
         target: &str,
-        before: Timestamp,
+        still: Duration,
         limit: i64,
     ) -> Result<Vec<Delivery>> {
-        let now = micros(clock::now());
         // The condition outside is for PostgreSQL, which looks at it again once another sweeper lets go of the row; that
         // nothing is delivered among these is said for SQLite, which then uses the index.
         let text = "
-            UPDATE deliveries SET moved_at = $3, state = CASE WHEN state = 'parked' THEN 'pending' ELSE state END
-            WHERE (state = 'parked' OR moved_at < $2) AND id IN (
+            UPDATE deliveries SET moved_at = {now}, state = CASE WHEN state = 'parked' THEN 'pending' ELSE state END
+            WHERE (state = 'parked' OR moved_at < {now} - $2) AND id IN (
                 SELECT id FROM deliveries
                 WHERE target = $1 AND state <> 'delivered'
-                    AND (state = 'parked' OR (state IN ('pending', 'retrying') AND moved_at < $2))
-                    AND (next_attempt_at IS NULL OR next_attempt_at < $2)
-                    AND (lease_until IS NULL OR lease_until < $2)
-                ORDER BY moved_at LIMIT $4
+                    AND (state = 'parked' OR (state IN ('pending', 'retrying') AND moved_at < {now} - $2))
+                    AND (next_attempt_at IS NULL OR next_attempt_at < {now} - $2)
+                    AND (lease_until IS NULL OR lease_until < {now} - $2)
+                ORDER BY moved_at LIMIT $3
             )
             RETURNING id";
         let found = self
             .query(text)
             .bind(target.to_owned())
-            .bind(micros(before))
-            .bind(now)
+            .bind(period(still))
             .bind(limit);
         let found = found.fetch_all(&self.pool).await?;
         let ids = found

@@ -72,8 +72,8 @@ async fn work(context: &Context, plan: Plan) {
         }
     }
     let ledger = &context.app.ledger;
-    let (later, until): (Vec<_>, Vec<_>) = plan.later.into_iter().unzip();
-    let ids: Vec<_> = ids(&later).into_iter().zip(until).collect();
+    let (later, waits): (Vec<_>, Vec<_>) = plan.later.into_iter().unzip();
+    let ids: Vec<_> = ids(&later).into_iter().zip(waits).collect();
     settle(context, later, || ledger.postpone(&ids)).await;
     let ids = self::ids(&plan.parked);
     settle(context, plan.parked, || ledger.park(&ids)).await;

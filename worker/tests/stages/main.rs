@@ -164,7 +164,7 @@ async fn a_leftover_message_does_not_use_up_a_call_that_the_rate_allows() {
     let finished = Finished {
         delivery: delivered.id,
         state: State::Delivered,
-        next_attempt_at: None,
+        again: None,
         attempt,
     };
     bench.ledger.finish(&[finished], me).await.unwrap();

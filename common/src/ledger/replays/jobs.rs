@@ -12,7 +12,8 @@
 //! when a batch comes up empty, so nothing is unpublished then. Should the queue lose a message all the same, the worker's
 //! sweep finds the delivery.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
 use serde_json::json;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 use uuid::Uuid;
@@ -26,7 +27,9 @@ use crate::{
         deliveries::{in_state, union},
         events, in_order, micros,
         page::Cursor,
-        redrive, rows,
+        period,
+        redrive::{self, RESTART},
+        rows,
     },
 };
 
@@ -50,27 +53,26 @@ impl Job {
 }
 
 impl Ledger {
-    /// Takes all running replays that are `owner`'s or nobody's, oldest first, each until `until`.
-    pub async fn take_replays(&self, owner: Uuid, until: Timestamp) -> Result<Vec<Job>> {
-        let now = micros(clock::now());
-        let free =
-            "state = 'running' AND (lease_owner = $1 OR lease_until IS NULL OR lease_until <= $2)";
+    /// Takes all running replays that are `owner`'s or nobody's, oldest first, each for `lease`.
+    pub async fn take_replays(&self, owner: Uuid, lease: Duration) -> Result<Vec<Job>> {
+        // A longer lease than any is one of before the clock was set back.
+        let free = "state = 'running' AND (lease_owner = $1 OR lease_until IS NULL OR lease_until <= {now}
+            OR lease_until > {now} + $2)";
         let text = format!("SELECT {COLUMNS} FROM replays WHERE {free} ORDER BY created_at, id");
-        let found = self.query(&text).bind(owner.to_string()).bind(now);
+        let found = self.query(&text).bind(owner.to_string()).bind(period(lease));
         let found = found.fetch_all(&self.pool).await?;
         let mut jobs = Vec::with_capacity(found.len());
         for row in &found {
             // Only as it was read: it may have been another's in between, and gone on.
             let text = format!(
-                "UPDATE replays SET lease_owner = $1, lease_until = $3
-                WHERE id = $4 AND {free} AND COALESCE(lease_owner, '') = $5 AND cursor_at = $6 AND cursor_id = $7"
+                "UPDATE replays SET lease_owner = $1, lease_until = {{now}} + $2
+                WHERE id = $3 AND {free} AND COALESCE(lease_owner, '') = $4 AND cursor_at = $5 AND cursor_id = $6"
             );
             let before: Option<String> = row.try_get("lease_owner")?;
             let taken = self
                 .query(&text)
                 .bind(owner.to_string())
-                .bind(now)
-                .bind(micros(until))
+                .bind(period(lease))
                 .bind(row.try_get::<String, _>("id")?)
                 .bind(before.unwrap_or_default())
                 .bind(row.try_get::<i64, _>("cursor_at")?)
@@ -123,7 +125,7 @@ impl Ledger {
                 .restart_all(&mut transaction, &job.replay, &found)
                 .await?;
             next.replay.sent += i64::try_from(restarted).unwrap_or(i64::MAX);
-            // Not met but where two processes' clocks differ: what matched was counted by one, and sent by the other.
+            // Not met but where the database's clock is set back: then more has not moved since than was counted.
             next.replay.matched = next.replay.matched.max(next.replay.sent);
         } else {
             next.replay.state = Progress::Done;
@@ -232,15 +234,14 @@ impl Ledger {
         let mut ids: Vec<_> = found.iter().map(|row| json!({ "id": row.id })).collect();
         in_order(&mut ids);
         let text = format!(
-            "UPDATE deliveries SET {} FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND moved_at < $3",
-            redrive::RESTART
+            "UPDATE deliveries SET {RESTART}, moved_at = CASE WHEN {{now}} > $2 THEN {{now}} ELSE $2 END
+            FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND moved_at < $2"
         );
         let started = micros(replay.created_at);
         let restarted = self
             .query(&text)
             .bind(rows(&ids))
-            // By this it is known as restarted, also where the clock is behind that of the process that started the job.
-            .bind(micros(clock::now()).max(started))
+            // From then on it is known as restarted, also after the clock was set back.
             .bind(started)
             .execute(&mut **transaction)
             .await?;

@@ -21,7 +21,7 @@ use super::{
     page::Cursor,
     parsed, rows, timestamp,
 };
-use crate::{clock, delivery::State, event::Kind, names::names};
+use crate::{delivery::State, event::Kind, names::names};
 
 pub use jobs::Job;
 
@@ -84,7 +84,7 @@ impl Ledger {
         dry_run: bool,
         actor: &str,
     ) -> Result<Replay> {
-        let now = clock::now();
+        let now = self.now().await?;
         let mut replay = Replay {
             id: Uuid::now_v7(),
             target: filter.target.clone(),

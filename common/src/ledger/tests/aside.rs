@@ -7,23 +7,21 @@ use crate::endpoint;
 async fn a_postponed_delivery_waits_and_spends_no_attempt() {
     for Fresh { ledger, .. } in &fresh().await {
         let (_, id) = one_delivery(ledger).await;
-        let later = clock::now() + Duration::from_hours(1);
-        for until in [later, clock::now() + Duration::from_mins(1)] {
-            let left = ledger.postpone(&[(id, until)]).await.unwrap();
-            assert_eq!(
-                left,
-                [Leave::Wait { until: later }],
+        for pause in [HOUR, Duration::from_mins(1)] {
+            let leave = ledger.postpone(&[(id, pause)]).await.unwrap();
+            assert!(
+                matches!(leave[..], [Leave::Wait { left }] if about_an_hour(left)),
                 "never sooner than before"
             );
         }
         let me = Uuid::now_v7();
-        assert_eq!(
-            ledger.take(&[id], me, LEASE).await.unwrap(),
-            [Leave::Wait { until: later }]
-        );
+        assert!(matches!(
+            ledger.take(&[id], me, LEASE).await.unwrap()[..],
+            [Leave::Wait { left }] if about_an_hour(left)
+        ));
         let row = ledger.delivery(id).await.unwrap().unwrap();
         assert_eq!((row.state, row.attempts), (State::Pending, 0));
-        let unknown = ledger.postpone(&[(Uuid::now_v7(), later)]).await.unwrap();
+        let unknown = ledger.postpone(&[(Uuid::now_v7(), HOUR)]).await.unwrap();
         assert_eq!(unknown, [Leave::Unknown]);
     }
 }
@@ -34,8 +32,7 @@ async fn a_parked_delivery_resumes_with_a_full_schedule() {
         let (_, id) = one_delivery(ledger).await;
         let me = Uuid::now_v7();
         ledger.take(&[id], me, LEASE).await.unwrap();
-        let later = clock::now() + Duration::from_hours(1);
-        let failed = finished(id, 1, State::Retrying, Some(later));
+        let failed = finished(id, 1, State::Retrying, Some(HOUR));
         ledger.finish(&[failed], me).await.unwrap();
         assert_eq!(ledger.park(&[id]).await.unwrap(), [Leave::Finished]);
         assert_eq!(
@@ -44,7 +41,7 @@ async fn a_parked_delivery_resumes_with_a_full_schedule() {
         );
         assert_eq!(
             ledger
-                .stuck("slack", Timestamp::UNIX_EPOCH, 10)
+                .stuck("slack", Duration::MAX, 10)
                 .await
                 .unwrap()
                 .len(),
@@ -63,9 +60,8 @@ async fn what_is_in_somebodys_hands_is_not_set_aside() {
     for Fresh { ledger, .. } in &fresh().await {
         let (_, id) = one_delivery(ledger).await;
         ledger.take(&[id], Uuid::now_v7(), LEASE).await.unwrap();
-        let later = clock::now() + Duration::from_hours(1);
         for left in [
-            ledger.postpone(&[(id, later)]).await.unwrap(),
+            ledger.postpone(&[(id, HOUR)]).await.unwrap(),
             ledger.park(&[id]).await.unwrap(),
             ledger.bury_deleted(&[id]).await.unwrap(),
         ] {

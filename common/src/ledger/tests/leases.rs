@@ -51,10 +51,9 @@ async fn attempts_are_recorded_once_and_what_is_delivered_stays_delivered() {
         let (_, id) = one_delivery(ledger).await;
         let me = Uuid::now_v7();
         ledger.take(&[id], me, LEASE).await.unwrap();
-        let later = clock::now() + Duration::from_hours(1);
         for _ in 0..2 {
             ledger
-                .finish(&[finished(id, 1, State::Retrying, Some(later))], me)
+                .finish(&[finished(id, 1, State::Retrying, Some(HOUR))], me)
                 .await
                 .unwrap();
         }
@@ -64,10 +63,11 @@ async fn attempts_are_recorded_once_and_what_is_delivered_stays_delivered() {
             (row.state, row.attempts, row.last_status),
             (State::Retrying, 1, Some(503))
         );
-        assert_eq!(
-            ledger.take(&[id], me, LEASE).await.unwrap(),
-            [Leave::Wait { until: later }]
-        );
+        assert!(matches!(
+            ledger.take(&[id], me, LEASE).await.unwrap()[..],
+            [Leave::Wait { left }] if about_an_hour(left)
+        ));
+        age(ledger, jiff::SignedDuration::from_hours(1)).await;
         ledger
             .finish(&[finished(id, 2, State::Delivered, None)], me)
             .await
@@ -101,6 +101,52 @@ async fn an_outcome_that_comes_after_its_lease_leaves_the_next_holder_alone() {
         assert!(matches!(
             ledger.take(&[id], slow, LEASE).await.unwrap()[..],
             [Leave::Taken { .. }]
+        ));
+    }
+}
+
+#[tokio::test]
+async fn what_is_put_off_waits_no_longer_when_the_databases_clock_is_set_back() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let (_, id) = one_delivery(ledger).await;
+        let me = Uuid::now_v7();
+        ledger.take(&[id], me, LEASE).await.unwrap();
+        ledger
+            .finish(&[finished(id, 1, State::Retrying, Some(HOUR))], me)
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            age(ledger, jiff::SignedDuration::from_hours(-3)).await;
+            assert!(matches!(
+                ledger.take(&[id], me, LEASE).await.unwrap()[..],
+                [Leave::Wait { left }] if about_an_hour(left)
+            ));
+        }
+        age(ledger, jiff::SignedDuration::from_hours(1)).await;
+        assert!(matches!(
+            ledger.take(&[id], me, LEASE).await.unwrap()[..],
+            [Leave::Granted { .. }]
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_lease_ends_no_later_when_the_databases_clock_is_set_back() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let (_, id) = one_delivery(ledger).await;
+        let (dead, other) = (Uuid::now_v7(), Uuid::now_v7());
+        ledger.take(&[id], dead, LEASE).await.unwrap();
+        age(ledger, jiff::SignedDuration::from_hours(-3)).await;
+        for _ in 0..2 {
+            assert!(matches!(
+                ledger.take(&[id], other, LEASE).await.unwrap()[..],
+                [Leave::Taken { left }] if left <= LEASE
+            ));
+        }
+        age(ledger, jiff::SignedDuration::from_secs(30)).await;
+        assert!(matches!(
+            ledger.take(&[id], other, LEASE).await.unwrap()[..],
+            [Leave::Granted { .. }]
         ));
     }
 }

@@ -122,7 +122,7 @@ fn finished(
     delivery: Uuid,
     number: i64,
     state: State,
-    next_attempt_at: Option<Timestamp>,
+    again: Option<Duration>,
 ) -> Finished {
     let attempt = Attempt {
         number,
@@ -136,12 +136,28 @@ fn finished(
     Finished {
         delivery,
         state,
-        next_attempt_at,
+        again,
         attempt,
     }
 }
 
 const LEASE: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Makes all deliveries so much older, as the database's clock tells; younger, if it is less than nothing: as they are when
+/// the clock was set back.
+async fn age(ledger: &Ledger, by: jiff::SignedDuration) {
+    let text = "UPDATE deliveries SET moved_at = moved_at - $1, lease_until = lease_until - $1,
+        next_attempt_at = next_attempt_at - $1";
+    let by = i64::try_from(by.as_micros()).unwrap();
+    let aged = ledger.query(text).bind(by);
+    aged.execute(&ledger.pool).await.unwrap();
+}
+
+/// That the time left is an hour, but for what the test took.
+fn about_an_hour(left: Duration) -> bool {
+    left <= HOUR && left > HOUR - Duration::from_mins(5)
+}
 
 #[tokio::test]
 async fn several_processes_may_start_and_migrate_at_once() {
