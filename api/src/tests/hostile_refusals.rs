@@ -101,6 +101,7 @@ async fn a_cursor_that_was_made_up_is_refused_as_such() {
             .map(|text| format!("1775138400000000 {text}"));
         let times = VALUES
             .iter()
+            .filter(|text| text.parse::<i64>().is_err())
             .map(|text| format!("{text} 01890a5d-ac96-774b-bcce-b302099a8057"));
         for (path, names) in PARAMETERS {
             if !names.contains(&"cursor") || path == "/api/v1/audit" {
@@ -195,6 +196,9 @@ const BODIES: [(&str, &str, &str); 16] = [
     ),
 ];
 
+/// As JSON has a control character that databases take, and terminals obey.
+const ESCAPE: &str = "\\u001b[31m";
+
 #[tokio::test]
 async fn what_no_field_may_hold_is_refused_with_a_reason_and_what_is_very_long_is_kept_or_refused()
 {
@@ -204,30 +208,24 @@ async fn what_no_field_may_hold_is_refused_with_a_reason_and_what_is_very_long_i
         // Escapes as JSON has them: NUL, half of a character from above the first plane, in either order.
         let escapes = [
             "a\\u0000b",
-            "\\u001b[31m",
+            ESCAPE,
             "\\ud800",
             "\\udc00\\ud800x",
             "\\ud800\\u0041",
         ];
         for (method, path, body) in BODIES {
-            for (text, is_large) in escapes
-                .map(|text| (text, false))
-                .into_iter()
-                .chain([(large.as_str(), true)])
-            {
-                let body = body.replace("TEXT", text);
-                let answer = door.send_body(method, path, ADMIN, Body::from(body)).await;
-                let (status, shown) = (answer.status.as_u16(), &text[..text.len().min(30)]);
-                let is_kept = is_large && matches!(status, 200 | 201);
-                // Of many contacts each is answered by itself; so are those that may be.
-                let is_answered = path == "/api/v1/check" && status == 200;
-                let is_told =
-                    matches!(status, 400 | 413 | 422) && answer.body["detail"].is_string();
-                assert!(
-                    is_kept || is_answered || is_told,
-                    "{path} {shown}: {status} {:?}",
-                    answer.body["detail"]
-                );
+            for text in escapes.into_iter().chain([large.as_str()]) {
+                let body = Body::from(body.replace("TEXT", text));
+                let answer = door.send_body(method, path, ADMIN, body).await;
+                let why = [&answer.body["detail"], &answer.body["message"]];
+                let is_told = match answer.status.as_u16() {
+                    400 | 413 | 422 => why.iter().any(|why| why.is_string()),
+                    // Of many contacts each is answered by itself; what holds JSON holds what JSON can.
+                    200 | 201 => text == large || path == "/api/v1/check" || text == ESCAPE,
+                    _ => false,
+                };
+                let shown = &text[..text.len().min(30)];
+                assert!(is_told, "{path} {shown}: {} {why:?}", answer.status);
             }
         }
         is_unharmed(door, &before).await;

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::*;
 
 /// A key for reading, with a rate of its own or none.
-async fn stored(door: &Door, name: &str, rate: Option<&str>) -> SecretString {
+pub(super) async fn stored(door: &Door, name: &str, rate: Option<&str>) -> SecretString {
     let wanted = Wanted {
         name: name.to_owned(),
         role: Role::Read,
