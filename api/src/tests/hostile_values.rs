@@ -1,6 +1,8 @@
 //! Texts that mean ill, in the fields that clients fill: each is answered as it was given, is found by itself alone, and
 //! changes nothing beside.
 
+use std::fmt::Write;
+
 use hostile::VALUES;
 use serde_json::json;
 
@@ -20,7 +22,10 @@ const CONTACTS: [&str; 6] = [
 
 /// As a part of a URL.
 pub(super) fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        write!(encoded, "%{byte:02X}").unwrap();
+        encoded
+    })
 }
 
 /// The values that a parameter may have: without line breaks.
