@@ -300,7 +300,7 @@ async fn a_text_of_a_megabyte_is_kept_whole_or_refused_with_all_that_came_with_i
             match number {
                 0 => event.scope.clone_from(&LARGE),
                 1 => event.reason = Some(LARGE.clone()),
-                _ => event.metadata = object(&LARGE),
+                _ => event.metadata = [("large".to_owned(), json!(*LARGE))].into_iter().collect(),
             }
             match ledger.record(&[told(&envelope, &event, "short")]).await {
                 Err(Error::Refused(_)) if in_index => assert_eq!(tables(ledger).await, before),
