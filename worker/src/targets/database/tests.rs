@@ -128,7 +128,7 @@ async fn hostile_values_stay_values() {
         database.execute(&table).await;
         let target = database.target(insert);
         let texts = VALUES.iter().copied().chain(["a NUL \u{0}x"]);
-        for (number, text) in (0..).zip(texts) {
+        for (number, text) in (0..).zip(texts.clone()) {
             let mut hostile = delivery(number);
             let event = &mut hostile.event;
             event.reason = Some(text.to_owned());
@@ -143,14 +143,14 @@ async fn hostile_values_stay_values() {
                 "done",
                 "{text:?}"
             );
-            for column in columns {
-                let id = hostile.event.id;
-                let query = format!("SELECT {column} FROM told WHERE id = '{id}'");
-                assert_eq!(database.texts(&query).await, [Some(text.replace('\0', ""))]);
-            }
         }
-        let told = database.texts("SELECT id FROM told").await;
-        assert_eq!(told.len(), VALUES.len() + 1);
+        let mut expected: Vec<_> = texts.map(|text| Some(text.replace('\0', ""))).collect();
+        expected.sort();
+        for column in columns {
+            let mut kept = database.texts(&format!("SELECT {column} FROM told")).await;
+            kept.sort();
+            assert_eq!(kept, expected, "{column}");
+        }
         assert_eq!(database.texts("SELECT email FROM users").await.len(), 2);
     }
 }
