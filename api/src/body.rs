@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Scopes are compared, so they are kept short enough for an index.
 const LONGEST_SCOPE: usize = 255;
 
+/// The most bytes of a text that says something to people. Each is read by them, sent to targets and listed.
+const LONGEST_TEXT: usize = 16 << 10;
+
 /// A JSON body, whatever its content type says.
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
@@ -66,7 +69,7 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     Ok(value)
 }
 
-/// A text of a body: not empty, and nothing in it that a database cannot hold.
+/// A text of a body: not empty, not very long, and nothing in it that a database cannot hold.
 pub(crate) fn text(name: &str, text: String) -> Result<String> {
     if text.trim().is_empty() {
         return Err(Error::field(name, "is empty: give a value or leave it out"));
@@ -76,6 +79,10 @@ pub(crate) fn text(name: &str, text: String) -> Result<String> {
         .any(|c| c.is_control() && !matches!(c, '\n' | '\t'))
     {
         return Err(Error::field(name, "holds control characters"));
+    }
+    if text.len() > LONGEST_TEXT {
+        let why = format!("is longer than {} KiB", LONGEST_TEXT >> 10);
+        return Err(Error::field(name, why));
     }
     Ok(text)
 }

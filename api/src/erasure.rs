@@ -34,7 +34,7 @@ pub(crate) struct Wanted {
     #[schema(min_length = 1)]
     contact: Option<String>,
     /// Such as the number of the request. It is kept in the audit trail for good, so it is not to be personal.
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 16384)]
     reference: Option<String>,
     /// Erase although targets are still to be told of an opt-out, or bodies that name the contact wait in quarantine:
     /// neither can be done afterwards.

@@ -48,8 +48,7 @@ use std::{
 use axum::{
     Router,
     extract::{MatchedPath, Request},
-    http::{HeaderValue, header},
-    middleware::{Next, from_fn, map_response},
+    middleware::{Next, from_fn},
     response::Response,
 };
 use bytes::Bytes;
@@ -180,10 +179,7 @@ pub fn router(app: Arc<App>) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router
-        .layer(from_fn(count))
-        .layer(map_response(harden))
-        .with_state(app)
+    router.layer(from_fn(count)).with_state(app)
 }
 
 /// The paths, each with the role that it wants. Where each is, and what it takes and answers, stands at its handlers.
@@ -315,16 +311,5 @@ async fn count(request: Request, next: Next) -> Response {
     let status = response.status().as_str().to_owned();
     counter!("optout_api_requests_total", "path" => path.clone(), "status" => status).increment(1);
     histogram!("optout_api_request_seconds", "path" => path).record(begun.elapsed());
-    response
-}
-
-/// What holds for every answer: it is about people, and about this moment.
-async fn harden(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
     response
 }

@@ -48,7 +48,7 @@ const LONGEST_NAME: usize = 64;
 pub(crate) struct Filled {
     /// Chosen by the client, so that a repeat is known; else one is made.
     id: Option<Uuid>,
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 16384)]
     form: Option<String>,
     #[schema(min_length = 1)]
     email: Option<String>,
@@ -220,7 +220,7 @@ fn read(filled: Filled, repeat: Option<(&str, &str)>) -> Result<Submission> {
     let times = (submitted_at(filled.submitted_at.as_deref(), now)?, now);
     let consents = consents(filled.consents)?;
     let metadata = Value::Object(filled.metadata);
-    if metadata.to_string().contains("\\u0000") {
+    if holds_nul(&metadata) {
         return Err(Error::field("metadata", "holds a NUL character"));
     }
     let mut submission = Submission::new(id, (email.as_ref(), phone.as_ref()), times, consents);
@@ -230,6 +230,18 @@ fn read(filled: Filled, repeat: Option<(&str, &str)>) -> Result<Submission> {
         .transpose()?;
     submission.metadata = object(metadata);
     Ok(submission)
+}
+
+/// Whether a text or a key of it holds a NUL, which PostgreSQL could not compare.
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, member)| name.contains('\0') || holds_nul(member)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn submitted_at(stated: Option<&str>, now: Timestamp) -> Result<Timestamp> {

@@ -44,9 +44,9 @@ pub(crate) struct Wanted {
     /// Else `global`.
     #[schema(min_length = 1, max_length = 255)]
     scope: Option<String>,
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 16384)]
     reason: Option<String>,
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 16384)]
     note: Option<String>,
 }
 
@@ -55,9 +55,9 @@ pub(crate) struct Wanted {
 #[serde(deny_unknown_fields)]
 #[schema(as = LiftReason)]
 pub(crate) struct Why {
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 16384)]
     reason: Option<String>,
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 16384)]
     note: Option<String>,
 }
 

@@ -1,7 +1,8 @@
 //! The HTTP server that ingress, api and the operations listener share, and how it says that something is wrong.
 //!
 //! axum's own `serve` has no deadline for headers and no bound on connections; both are what a slow or hostile client
-//! is held off with.
+//! is held off with. What browsers are told to do with an answer, so that it does no harm there, is said of every answer
+//! here, and nowhere else.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,7 +10,8 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::map_response,
     response::{IntoResponse, Response},
 };
 use hyper::{body::Incoming, server::conn::http1};
@@ -30,6 +32,31 @@ use utoipa::{
 };
 
 use crate::lifecycle::Lifecycle;
+
+/// What every answer says unless its handler says otherwise: it is about people and about this moment, is what its content
+/// type says, is shown in no frame and to no other website, and leads nowhere that is told where from.
+const HARDENED: [(HeaderName, HeaderValue); 6] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    ),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
 
 /// What a listener allows its clients.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +92,7 @@ pub async fn serve(
     if let Ok(address) = listener.local_addr() {
         info!(%address, "listening");
     }
+    let app = hardened(app);
     let connections = Arc::new(Semaphore::new(limits.max_connections));
     loop {
         // At the bound nothing is accepted: the kernel's backlog holds the rest back.
@@ -90,6 +118,16 @@ pub async fn serve(
             drop(permit);
         });
     }
+}
+
+/// The app as it is served: no answer of it lacks what browsers are to be told.
+pub fn hardened(app: Router) -> Router {
+    app.layer(map_response(async |mut response: Response| {
+        for (name, value) in HARDENED {
+            response.headers_mut().entry(name).or_insert(value);
+        }
+        response
+    }))
 }
 
 async fn serve_connection(stream: TcpStream, app: Router, limits: Limits, lifecycle: &Lifecycle) {
@@ -194,7 +232,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
-            header::HeaderValue::from_static("application/problem+json"),
+            HeaderValue::from_static("application/problem+json"),
         );
         if let Some(pause) = self.retry_after {
             headers.insert(

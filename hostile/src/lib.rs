@@ -9,6 +9,7 @@
 //! every provider and words of every format stand in for.
 
 mod damage;
+mod values;
 
 use std::{sync::Arc, time::Instant};
 
@@ -18,6 +19,8 @@ use proptest::{
 };
 
 use damage::Damage;
+
+pub use values::{LARGE, VALUES};
 
 /// The cases per parser where nobody asks for more.
 const CASES: u32 = 400;

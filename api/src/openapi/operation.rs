@@ -68,12 +68,12 @@ fn complete_answers(answers: &mut Map<String, Value>, expected: &[&str]) {
     let own = answers.get("503").map(|answer| answer["content"].clone());
     for status in expected {
         let problem = match &own {
-            Some(content) if !OF_THE_KEY.contains(status) => {
+            Some(content) => {
                 let mut problem = problem(status);
                 problem["content"] = content.clone();
                 problem
             }
-            _ => json!({ "$ref": format!("#/components/responses/{status}") }),
+            None => json!({ "$ref": format!("#/components/responses/{status}") }),
         };
         if *status == "503" || !answers.contains_key(*status) {
             answers.insert((*status).to_owned(), problem);
@@ -81,8 +81,8 @@ fn complete_answers(answers: &mut Map<String, Value>, expected: &[&str]) {
     }
 }
 
-/// The problems that an operation for keys may be answered with. Where it says itself what a 503 holds, so do the
-/// others that do not concern the key; where it says what a 401 is, it says all.
+/// The problems that an operation for keys may be answered with. Where it says itself what a 503 holds, so do all the
+/// others; where it says what a 401 is, it says all.
 fn expected(operation: &Value, path: &str) -> Vec<&'static str> {
     if !operation["responses"]["401"].is_null() {
         return vec![];

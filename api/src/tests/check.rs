@@ -1,5 +1,7 @@
 //! The question before every send.
 
+use secrecy::ExposeSecret;
+
 use super::*;
 
 /// Jane left the list `spring` and her phone complained.
@@ -234,6 +236,40 @@ async fn ten_thousand_contacts_are_the_most_and_no_error_reads_as_subscribed() {
             (answer.status.as_u16(), &answer.body["unsubscribed"]),
             (400, &true.into())
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_concerns_the_key_does_not_read_as_subscribed_either_and_is_described_so() {
+    on_each(async |door| {
+        let query = "/api/v1/check?email=jane@example.com";
+        let document = crate::document();
+        for (method, path) in [("GET", query), ("POST", "/api/v1/check")] {
+            let unknown = door
+                .send(method, path, &[("x-api-key", "no such key")])
+                .await;
+            let none = door.send(method, path, &[]).await;
+            let slow = limits::stored(door, &format!("slow-{method}"), Some("1/1h")).await;
+            let slow = [("x-api-key", slow.expose_secret())];
+            door.send(method, path, &slow).await;
+            let too_often = door.send(method, path, &slow).await;
+            for (answer, status, header) in [
+                (unknown, 401, "www-authenticate"),
+                (none, 401, "www-authenticate"),
+                (too_often, 429, "retry-after"),
+            ] {
+                let told = (answer.status.as_u16(), &answer.body["unsubscribed"]);
+                assert_eq!(told, (status, &Value::Bool(true)));
+                assert!(answer.headers.contains_key(header));
+            }
+            let described = &document["paths"]["/api/v1/check"][method.to_lowercase()]["responses"];
+            for (status, about) in described.as_object().unwrap() {
+                let schema = &about["content"]["application/problem+json"]["schema"]["$ref"];
+                let is_doubt = schema == "#/components/schemas/Doubt";
+                assert!(is_doubt || status == "200", "{method} {status}: {about}");
+            }
+        }
     })
     .await;
 }

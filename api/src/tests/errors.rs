@@ -19,7 +19,7 @@ const WRONG: &[(&str, &str, &str)] = &[
         "later than to",
     ),
     ("events?cursor=x", "cursor", "next_cursor"),
-    ("events?cursor=NSAA", "parameter", "cannot compare"),
+    ("events?cursor=NSAA", "cursor", "next_cursor"),
     ("events?source=%00", "source", "control characters"),
     (
         "events?colour=blue",
@@ -60,10 +60,6 @@ async fn a_bad_parameter_is_400_and_the_answer_names_it_and_what_would_be_right(
     on_each(async |door| {
         for (path, parameter, right) in WRONG {
             let answer = door.get(&format!("/api/v1/{path}")).await;
-            // SQLite compares a NUL; PostgreSQL does not.
-            if door.store == "SQLite" && *path == "events?cursor=NSAA" {
-                continue;
-            }
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {answer:?}");
             assert_eq!(answer.headers["content-type"], "application/problem+json");
             let detail = text(&answer.body["detail"]);

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::*;
 
 /// A key for reading, with a rate of its own or none.
-async fn stored(door: &Door, name: &str, rate: Option<&str>) -> SecretString {
+pub(super) async fn stored(door: &Door, name: &str, rate: Option<&str>) -> SecretString {
     let wanted = Wanted {
         name: name.to_owned(),
         role: Role::Read,
@@ -173,7 +173,7 @@ async fn the_websites_that_are_named_may_ask_and_no_others() {
             "[api]\ncors_origins = ['https://app.example.com', 'http://localhost:3000']
             keys = [{ name = 'page', key = 'page-key-0123', role = 'check' }]",
         );
-        let router = router(Arc::new(app));
+        let router = hardened(router(Arc::new(app)));
         let allowed = ask(
             &router,
             "OPTIONS",

@@ -14,6 +14,9 @@ mod erasure;
 mod errors;
 mod events;
 mod fact;
+mod headers;
+mod hostile_refusals;
+mod hostile_values;
 mod import;
 mod keys;
 mod limits;
@@ -44,6 +47,7 @@ use common::{
     delivery::{Attempt, Delivery, State},
     envelope::Envelope,
     event::{Draft, Event, Identity, Kind, Undetermined},
+    http::hardened,
     ledger::{Entry, Finished, Ledger},
     providers::Provider,
     queue::QueueName,
@@ -168,7 +172,7 @@ impl Door {
         let app = Arc::new(app);
         Self {
             store,
-            router: router(Arc::clone(&app)),
+            router: hardened(router(Arc::clone(&app))),
             app,
             ledger,
             queue,

@@ -41,7 +41,8 @@ impl Cursor {
             let (at, id) = text.split_once(' ')?;
             Some(Self {
                 at: at.parse().ok()?,
-                id: id.to_owned(),
+                // As it was written: whatever else somebody made up is no place in a list.
+                id: id.parse::<Uuid>().ok()?.to_string(),
             })
         });
         cursor.map(|cursor| cursor.min(newest)).ok_or(Error::Cursor)

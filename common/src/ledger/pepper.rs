@@ -9,7 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::record::hex;
 use crate::{contact::Contact, signature::hmac_sha256};
 
-/// What every pseudonym begins with. No address does: an email address has an `@`, a phone number a `+`.
+/// What every pseudonym begins with, and has no `@` after. An email address has one, whatever it begins with; a phone
+/// number begins with a `+`.
 const PREFIX: &str = "erased:";
 
 /// The key of the hashes. Cheap to clone.
@@ -51,7 +52,7 @@ impl fmt::Debug for Pepper {
 impl Contact {
     /// Whether it is what stands for a contact that was erased: nobody can be told of it by name.
     pub fn is_erased(&self) -> bool {
-        self.address.starts_with(PREFIX)
+        self.address.starts_with(PREFIX) && !self.address.contains('@')
     }
 }
 
@@ -76,5 +77,13 @@ mod tests {
         assert_ne!(one.id(), other.id());
         assert!(Contact::parse(&name).is_err());
         assert!(!jane.is_erased());
+        let alike = Contact::email(&format!("{name}@example.com")).unwrap_or(jane);
+        let short = Contact::email("erased:jane@example.com").unwrap();
+        assert!(!alike.is_erased() && !short.is_erased());
+        let erased = Contact {
+            address: name,
+            ..short
+        };
+        assert!(erased.is_erased());
     }
 }

@@ -36,7 +36,7 @@ impl Ledger {
         }
         let text = "
             SELECT events.id, events.envelope_id, events.fingerprint, 
-                CAST(CASE WHEN events.contact LIKE 'erased:%' THEN 1 ELSE 0 END AS BIGINT)
+                CAST(CASE WHEN events.contact LIKE 'erased:%' AND events.contact NOT LIKE '%@%' THEN 1 ELSE 0 END AS BIGINT)
             FROM {rows} JOIN events ON events.id = rows.value->>'id'";
         let found = self.query(text).bind(rows(&ids));
         let found = found.fetch_all(&mut **transaction).await?;

@@ -4,6 +4,7 @@
 //! that is where the packets end. What is not known to be public is refused.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
@@ -65,25 +66,41 @@ pub struct Refused {
     address: IpAddr,
 }
 
-/// Lets through the addresses that may be reached. Also the client's resolver: a name is looked up once, and only what
-/// was checked is connected to, so a name that changes its mind between the check and the connection gains nothing.
-#[derive(Debug, Clone)]
+/// Lets through the addresses that may be reached. Also the client's resolver: a name is looked up once for each
+/// connection, and only what was checked is connected to, so a name that changes its mind between the check and the
+/// connection gains nothing.
+#[derive(Clone)]
 pub(super) struct Guard {
     allowed: Arc<[IpNet]>,
+    /// Who knows what a name stands for.
+    names: Arc<dyn Resolve>,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Guard").field(&self.allowed).finish()
+    }
 }
 
 impl Guard {
-    pub(super) fn new(allowed: Vec<IpNet>) -> Self {
+    pub(super) fn new(allowed: Vec<IpNet>, names: Arc<dyn Resolve>) -> Self {
         Self {
             allowed: allowed.into(),
+            names,
         }
     }
 
-    /// Checks a URL whose host is an IP address: the client asks no resolver about those.
+    /// Checks a URL whose host is an IP address: the client asks no resolver about those. So is `localhost` checked where
+    /// no network is listed: what stands for the loopback alone need not be looked up to be refused.
     pub(super) fn check(&self, url: &Url) -> Result<(), Refused> {
-        match literal(url) {
-            Some(address) => self.check_address(&address.to_string(), address),
-            None => Ok(()),
+        match url.host() {
+            Some(Host::Domain(name)) if self.allowed.is_empty() && is_localhost(name) => {
+                self.check_address(name, Ipv4Addr::LOCALHOST.into())
+            }
+            _ => match literal(url) {
+                Some(address) => self.check_address(&address.to_string(), address),
+                None => Ok(()),
+            },
         }
     }
 
@@ -119,20 +136,17 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let host = name.as_str().to_owned();
+            let found = guard.names.resolve(name).await?;
             let mut refused = None;
             let reached: Vec<_> = found
-                .into_iter()
-                .filter(
-                    |socket| match guard.check_address(name.as_str(), socket.ip()) {
-                        Ok(()) => true,
-                        Err(why) => {
-                            refused.get_or_insert(why);
-                            false
-                        }
-                    },
-                )
+                .filter(|socket| match guard.check_address(&host, socket.ip()) {
+                    Ok(()) => true,
+                    Err(why) => {
+                        refused.get_or_insert(why);
+                        false
+                    }
+                })
                 .collect();
             match refused {
                 Some(why) if reached.is_empty() => Err(why.into()),
@@ -140,6 +154,27 @@ impl Resolve for Guard {
             }
         })
     }
+}
+
+/// What the system knows of names.
+#[derive(Debug)]
+pub(super) struct System;
+
+impl Resolve for System {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether a name is one that stands for the loopback wherever it is asked for, by RFC 6761. `url` has put it in small
+/// letters.
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// The host, where it is an IP address. `url` has read the decimal, octal and hexadecimal spellings already.
@@ -252,39 +287,43 @@ mod tests {
 
     #[test]
     fn every_spelling_of_an_address_in_a_url_is_seen_through() {
-        let guard = Guard::new(vec![]);
-        for host in [
-            "127.0.0.1",
-            "2130706433",
-            "0x7f.1",
-            "0177.0.0.1",
-            "0x7f000001",
-            "127.1",
-            "[::1]",
-            "[::ffff:7f00:1]",
+        let guard = Guard::new(vec![], Arc::new(System));
+        let check = |text: &str| guard.check(&Url::parse(text).unwrap());
+        for (kind, hosts) in [
+            (
+                "loopback",
+                "127.0.0.1 127.0.0.1. 127.1 0x7f.1 0x7f.0x1 0177.0.0.1 0177.1 0x7f000001 2130706433 017700000001 \
+                 [::1] [::ffff:7f00:1] [::127.0.0.1] [64:ff9b::7f00:1] １２７.0.0.1 127。0。0。1 %31%32%37.0.0.1 \
+                 localhost localhost. LOCALHOST LocalHost. foo.localhost foo.localhost. a.b.LOCALHOST ｌocalhost \
+                 example.com@127.0.0.1 example.com:443@127.1 user:pass@localhost 127.0.0.1#@example.com \
+                 127.0.0.1?@example.com 127.0.0.1\\@example.com /127.0.0.1 \\127.0.0.1",
+            ),
+            ("unspecified", "0 0.0.0.0 0x0 [::] 00000000000 [::ffff:0:0]"),
+            (
+                "link-local",
+                "2852039166 0xa9fea9fe 0251.0376.0251.0376 169.254.43518 [fe80::1]",
+            ),
+            ("private", "10.1 012.1 192.168.257 3232235777 [fd00::1]"),
         ] {
-            let url = Url::parse(&format!("https://{host}/x")).unwrap();
-            assert!(
-                guard
-                    .check(&url)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("loopback"),
-                "{host}"
-            );
+            for host in hosts.split_whitespace() {
+                let why = check(&format!("https://{host}/x")).unwrap_err().to_string();
+                assert!(why.contains(kind), "{host}: {why}");
+            }
         }
-        assert_eq!(
-            guard.check(&Url::parse("https://example.com/").unwrap()),
-            Ok(())
-        );
+        for fine in [
+            "https://example.com/",
+            "https://127.0.0.1@example.com/",
+            "https://localhost.example.com/",
+            "https://notlocalhost/",
+        ] {
+            assert_eq!(check(fine), Ok(()), "{fine}");
+        }
     }
 
     #[test]
     fn a_listed_network_is_reached_and_its_neighbours_are_not() {
-        let guard = Guard::new(vec![
-            "10.1.0.0/16".parse().unwrap(),
-            "fd00::/8".parse().unwrap(),
-        ]);
+        let listed = ["10.1.0.0/16", "fd00::/8"].map(|net| net.parse().unwrap());
+        let guard = Guard::new(listed.into(), Arc::new(System));
         let check = |address: &str| guard.check_address("x", address.parse().unwrap());
         assert_eq!(
             (

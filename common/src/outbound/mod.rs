@@ -4,11 +4,13 @@
 //! What it says of a failure never holds the URL, whose path or query may be a secret.
 
 mod address;
+#[cfg(test)]
+mod rebinding;
 mod reply;
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use reqwest::{Client, Method, Request, RequestBuilder, redirect};
@@ -17,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::{delivery::Answer, settings::Section};
-use address::Guard;
+use address::{Guard, System};
 
 pub use address::Refused;
 pub use reply::{Reply, excerpt};
@@ -57,9 +59,12 @@ pub struct NoClient(#[source] reqwest::Error);
 impl Outbound {
     /// `allow_networks` is what may be reached although it is not public.
     pub fn new(allow_networks: Vec<IpNet>, timeout: Duration) -> Result<Self, NoClient> {
+        Self::over(Guard::new(allow_networks, Arc::new(System)), timeout)
+    }
+
+    fn over(guard: Guard, timeout: Duration) -> Result<Self, NoClient> {
         // An error means that the process has a provider already.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let guard = Guard::new(allow_networks);
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the client that the ban points to"

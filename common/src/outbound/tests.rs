@@ -78,7 +78,8 @@ async fn a_private_address_is_refused_before_anything_is_sent() {
 async fn a_name_that_resolves_to_a_private_address_is_refused() {
     let server = Untouched::start();
     let by_name = server.url.replace("127.0.0.1", "localhost");
-    let closed = Outbound::new(vec![], DEFAULT_TIMEOUT).unwrap();
+    // Where nothing is listed it would not be looked up.
+    let closed = Outbound::new(vec!["10.0.0.0/8".parse().unwrap()], DEFAULT_TIMEOUT).unwrap();
     let error = get(&closed, &by_name).await.unwrap_err();
     let why = why(error.into());
     assert!(

@@ -205,3 +205,36 @@ async fn what_is_taken_and_what_is_refused_is_counted() {
     }
     assert!(!shown.contains("stranger"), "{shown}");
 }
+
+#[tokio::test]
+async fn no_answer_is_kept_shown_in_a_frame_or_guessed_at_and_none_says_what_serves() {
+    let door = door(&OPEN.replace("'none'", "'bearer', token = 'right'")).await;
+    let right = [("authorization", "Bearer right")];
+    for (answer, status) in [
+        (door.post("/webhooks/open", &right, b"{}").await, 200),
+        (door.post("/webhooks/open", &[], b"{}").await, 401),
+        (door.post("/webhooks/nobody", &right, b"{}").await, 404),
+        (door.request("GET", "/").await, 404),
+        (door.request("PUT", "/webhooks/open").await, 405),
+    ] {
+        assert_eq!(answer.status, status);
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "same-origin"),
+            (
+                "content-security-policy",
+                "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            ),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{status}");
+        }
+        let told = |(name, _): &&(String, String)| {
+            ["server", "via", "x-powered-by", "set-cookie"].contains(&name.as_str())
+                || name.starts_with("access-control-")
+        };
+        assert_eq!(answer.headers.iter().find(told), None, "{status}");
+    }
+}

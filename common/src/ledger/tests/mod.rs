@@ -5,6 +5,7 @@ mod audit;
 mod compliance;
 mod endpoints;
 mod erasure;
+mod hostile;
 mod keys;
 mod leases;
 mod listing;

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use ::hostile::VALUES;
 use common::{contact::Contact, event::Kind as EventKind};
 use sqlx::{Connection, raw_sql};
 
@@ -109,31 +110,48 @@ async fn no_row_is_an_outcome_and_no_failure() {
 
 #[tokio::test]
 async fn hostile_values_stay_values() {
-    let insert = "INSERT INTO users (email, note, at) VALUES (:event_id, :reason, :received_at)";
+    let columns = ["reason", "scope", "source", "provider", "contact"];
+    let insert =
+        "INSERT INTO told VALUES (:event_id, :reason, :scope, :source, :provider, :contact)";
     for database in databases().await {
         users(&database).await;
+        let table = columns
+            .map(|column| format!("{column} varchar(500)"))
+            .join(", ");
+        // Whether a column can hold every letter is its owner's affair.
+        let letters = if database.is("mysql") {
+            "CHARACTER SET utf8mb4"
+        } else {
+            ""
+        };
+        let table = format!("CREATE TABLE told (id varchar(40) PRIMARY KEY, {table}) {letters}");
+        database.execute(&table).await;
         let target = database.target(insert);
-        for (number, reason) in [
-            "'; DROP TABLE users; --",
-            "\\'; DROP TABLE users; --",
-            "$1 ? :email \u{0}x",
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let mut hostile = delivery(u32::try_from(number).unwrap());
-            hostile.event.reason = Some(reason.to_owned());
-            assert_eq!(verdict(&deliver(&*target, &hostile).await), "done");
-            let query = format!(
-                "SELECT note FROM users WHERE email = '{}'",
-                hostile.event.id
-            );
+        let texts = VALUES.iter().copied().chain(["a NUL \u{0}x"]);
+        for (number, text) in (0..).zip(texts.clone()) {
+            let mut hostile = delivery(number);
+            let event = &mut hostile.event;
+            event.reason = Some(text.to_owned());
+            for said in [&mut event.scope, &mut event.source, &mut event.provider] {
+                text.clone_into(said);
+            }
+            if let Some(contact) = &mut event.contact {
+                text.clone_into(&mut contact.address);
+            }
             assert_eq!(
-                database.texts(&query).await,
-                [Some(reason.replace('\0', ""))]
+                verdict(&deliver(&*target, &hostile).await),
+                "done",
+                "{text:?}"
             );
         }
-        assert_eq!(database.texts("SELECT email FROM users").await.len(), 5);
+        let mut expected: Vec<_> = texts.map(|text| Some(text.replace('\0', ""))).collect();
+        expected.sort();
+        for column in columns {
+            let mut kept = database.texts(&format!("SELECT {column} FROM told")).await;
+            kept.sort();
+            assert_eq!(kept, expected, "{column}");
+        }
+        assert_eq!(database.texts("SELECT email FROM users").await.len(), 2);
     }
 }
 
