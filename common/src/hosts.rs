@@ -26,6 +26,12 @@ impl Hosts {
             .ok_or("has no scheme, such as amqp://")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(end);
+        if tail.contains('@') {
+            // What is before it may be the start of a password, so nothing of it is told.
+            return Err("has an @ behind the first /, ? or #: in a user's name or a password these are written %2F, %3F and \
+                 %23, and an @ that stands elsewhere %40"
+                .to_owned());
+        }
         let (user, hosts) = match authority.rsplit_once('@') {
             Some((user, hosts)) => (format!("{user}@"), hosts),
             None => (String::new(), authority),
@@ -107,9 +113,11 @@ mod tests {
             ("amqp://me:secret@one,,two", "\"\""),
             ("amqp://me:secret@one:port", "\"one:port\""),
             ("amqp://me:secret@", "\"\""),
+            ("amqp://me:sec/ret@one", "%2F"),
+            ("amqp://me:12/secret@one", "%2F"),
         ] {
             let why = Hosts::parse(url).unwrap_err();
-            assert!(why.contains(host) && !why.contains("secret"), "{why}");
+            assert!(why.contains(host) && !why.contains("sec"), "{why}");
         }
         assert!(Hosts::parse("one").is_err());
     }

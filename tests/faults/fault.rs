@@ -1,6 +1,17 @@
 //! What is broken, as data: each fault, on which stores, and for how long.
 
-use tests::{Conduct, Kind};
+use tests::Conduct;
+
+/// Which set of stores a run is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Set {
+    /// SQLite, under one process.
+    Embedded,
+    /// One server each of RabbitMQ, Redis and PostgreSQL, under services.
+    Scaled,
+    /// The same with three RabbitMQ nodes.
+    Cluster,
+}
 
 /// Which process. On the embedded stores they are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +32,9 @@ pub(crate) enum Blow {
     Paused,
 }
 
+/// The names of RabbitMQ's nodes in `scripts/services`.
+pub(crate) const NODES: [&str; 3] = ["rabbitmq", "rabbitmq2", "rabbitmq3"];
+
 /// What brings the api to one of its points; the load does so with every other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Prod {
@@ -39,6 +53,8 @@ pub(crate) enum Harm {
     /// SIGTERM, at which it is to end with 0.
     Terminated(Service),
     Server(&'static str, Blow),
+    /// One of [`NODES`], without which the others are to go on.
+    Node(usize, Blow),
     /// Every connection to the broker is cut, and new ones, too, until it is mended.
     Cut,
     /// Redis is told FLUSHALL.
@@ -61,17 +77,20 @@ pub(crate) enum Harm {
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    on: &'static [Kind],
+    on: &'static [Set],
     pub(crate) harm: Harm,
     /// Part of the short form, too. What is not differs from another by the step or the store only.
     pub(crate) short: bool,
 }
 
-const SCALED: &[Kind] = &[Kind::Scaled];
-const EMBEDDED: &[Kind] = &[Kind::Embedded];
-const BOTH: &[Kind] = &[Kind::Embedded, Kind::Scaled];
+const EMBEDDED: &[Set] = &[Set::Embedded];
+const SCALED: &[Set] = &[Set::Scaled];
+const CLUSTER: &[Set] = &[Set::Cluster];
+const SERVICES: &[Set] = &[Set::Scaled, Set::Cluster];
+/// What has nothing to do with the number of nodes is not done again on the cluster.
+const SINGLE: &[Set] = &[Set::Embedded, Set::Scaled];
 
-const fn always(name: &'static str, on: &'static [Kind], harm: Harm) -> Fault {
+const fn always(name: &'static str, on: &'static [Set], harm: Harm) -> Fault {
     Fault {
         name,
         on,
@@ -80,7 +99,7 @@ const fn always(name: &'static str, on: &'static [Kind], harm: Harm) -> Fault {
     }
 }
 
-const fn long(name: &'static str, on: &'static [Kind], harm: Harm) -> Fault {
+const fn long(name: &'static str, on: &'static [Set], harm: Harm) -> Fault {
     Fault {
         name,
         on,
@@ -90,17 +109,17 @@ const fn long(name: &'static str, on: &'static [Kind], harm: Harm) -> Fault {
 }
 
 const fn point(name: &'static str, service: Service) -> Fault {
-    long(name, BOTH, Harm::KilledAt(service, name, None))
+    long(name, SINGLE, Harm::KilledAt(service, name, None))
 }
 
 const fn prodded(name: &'static str, prod: Prod) -> Fault {
-    long(name, BOTH, Harm::KilledAt(Service::Api, name, Some(prod)))
+    long(name, SINGLE, Harm::KilledAt(Service::Api, name, Some(prod)))
 }
 
 /// Every fault. A named point is called by its name.
 pub(crate) const FAULTS: &[Fault] = &[
-    always("ingress killed", SCALED, Harm::Killed(Service::Ingress)),
-    always("worker killed", SCALED, Harm::Killed(Service::Worker)),
+    always("ingress killed", SERVICES, Harm::Killed(Service::Ingress)),
+    always("worker killed", SERVICES, Harm::Killed(Service::Worker)),
     always("api killed", SCALED, Harm::Killed(Service::Api)),
     always("optout killed", EMBEDDED, Harm::Killed(Service::Worker)),
     always(
@@ -151,6 +170,15 @@ pub(crate) const FAULTS: &[Fault] = &[
         Harm::Server("rabbitmq", Blow::Paused),
     ),
     always("RabbitMQ's connections cut", SCALED, Harm::Cut),
+    always("node 1 killed", CLUSTER, Harm::Node(0, Blow::Killed)),
+    always("node 2 killed", CLUSTER, Harm::Node(1, Blow::Killed)),
+    always("node 3 killed", CLUSTER, Harm::Node(2, Blow::Killed)),
+    always("node 1 restarted", CLUSTER, Harm::Node(0, Blow::Restarted)),
+    long("node 2 restarted", CLUSTER, Harm::Node(1, Blow::Restarted)),
+    long("node 3 restarted", CLUSTER, Harm::Node(2, Blow::Restarted)),
+    long("node 1 paused", CLUSTER, Harm::Node(0, Blow::Paused)),
+    always("node 2 paused", CLUSTER, Harm::Node(1, Blow::Paused)),
+    long("node 3 paused", CLUSTER, Harm::Node(2, Blow::Paused)),
     always(
         "Redis killed, empty afterwards",
         SCALED,
@@ -182,38 +210,38 @@ pub(crate) const FAULTS: &[Fault] = &[
     always("PostgreSQL out of connections", SCALED, Harm::Exhausted),
     always("PostgreSQL read-only", SCALED, Harm::ReadOnly),
     always("disk full under SQLite", EMBEDDED, Harm::DiskFull),
-    always("target hangs", BOTH, Harm::Target(Conduct::Hang)),
+    always("target hangs", SINGLE, Harm::Target(Conduct::Hang)),
     always(
         "target drips a byte a second",
-        BOTH,
+        SINGLE,
         Harm::Target(Conduct::Drip),
     ),
-    always("target answers 429", BOTH, Harm::Target(Conduct::TooMany)),
-    always("target answers 500", BOTH, Harm::Target(Conduct::Fail)),
+    always("target answers 429", SINGLE, Harm::Target(Conduct::TooMany)),
+    always("target answers 500", SINGLE, Harm::Target(Conduct::Fail)),
     always(
         "target closes mid-answer",
-        BOTH,
+        SINGLE,
         Harm::Target(Conduct::Break),
     ),
     always(
         "target answers without end",
-        BOTH,
+        SINGLE,
         Harm::Target(Conduct::Endless),
     ),
     always(
         "target redirects inwards",
-        BOTH,
+        SINGLE,
         Harm::Target(Conduct::Redirect),
     ),
     always(
         "clock set back an hour",
-        BOTH,
+        SINGLE,
         Harm::ClockBack(Service::Worker),
     ),
 ];
 
 impl Fault {
-    pub(crate) fn is_of(&self, kind: Kind) -> bool {
-        self.on.contains(&kind)
+    pub(crate) fn is_of(&self, set: Set) -> bool {
+        self.on.contains(&set)
     }
 }

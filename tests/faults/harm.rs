@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde_json::json;
-use tests::{FAULT, until};
+use tests::{FAULT, Servers, until};
 
 use crate::{
     exhaustion::Exhaustion,
-    fault::{Blow, Harm, Prod, Service},
+    fault::{Blow, Harm, NODES, Prod, Service},
     world::World,
 };
 
@@ -46,9 +46,8 @@ impl Harm {
             }
             Self::ClockBack(service) => return set_back(world, service).await,
             Self::Exhausted => return Done::Exhausted(Exhaustion::of(&world.stores.ledger).await),
-            Self::Server(name, Blow::Killed) => world.servers().signal("KILL", name).await,
-            Self::Server(name, Blow::Restarted) => world.servers().stop(name).await,
-            Self::Server(name, Blow::Paused) => world.servers().signal("STOP", name).await,
+            Self::Server(name, blow) => blow.strike(world.servers(), name).await,
+            Self::Node(node, blow) => blow.strike(world.servers(), NODES[node]).await,
             Self::Cut => world.proxy.as_ref().unwrap().cut(),
             Self::Forgotten => redis(world, &["FLUSHALL"]).await,
             Self::Full => {
@@ -88,8 +87,8 @@ impl Done {
 impl Harm {
     async fn mend(self, world: &mut World) {
         match self {
-            Self::Server(name, Blow::Paused) => world.servers().signal("CONT", name).await,
-            Self::Server(name, _) => world.servers().again(name).await,
+            Self::Server(name, blow) => blow.mend(world.servers(), name).await,
+            Self::Node(node, blow) => blow.mend(world.servers(), NODES[node]).await,
             Self::Cut => world.proxy.as_ref().unwrap().mend(),
             Self::Full => redis(world, &["CONFIG", "SET", "maxmemory", "0"]).await,
             Self::ReadOnly => read_only(world, "off").await,
@@ -101,6 +100,23 @@ impl Harm {
             | Self::Killed(_)
             | Self::KilledAt(..)
             | Self::Terminated(_) => {}
+        }
+    }
+}
+
+impl Blow {
+    async fn strike(self, servers: &Servers, name: &str) {
+        match self {
+            Self::Killed => servers.signal("KILL", name).await,
+            Self::Restarted => servers.stop(name).await,
+            Self::Paused => servers.signal("STOP", name).await,
+        }
+    }
+
+    async fn mend(self, servers: &Servers, name: &str) {
+        match self {
+            Self::Killed | Self::Restarted => servers.again(name).await,
+            Self::Paused => servers.signal("CONT", name).await,
         }
     }
 }

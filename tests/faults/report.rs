@@ -7,9 +7,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tests::{Kind, binary};
+use tests::binary;
 
-use crate::settle::Settled;
+use crate::{fault::Set, settle::Settled};
 
 /// What was seen of one fault.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +32,7 @@ impl Line {
 }
 
 pub(crate) struct Report {
-    kind: Kind,
+    set: Set,
     seed: u64,
     took: Duration,
     lines: BTreeMap<&'static str, Line>,
@@ -41,14 +41,14 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(
-        kind: Kind,
+        set: Set,
         seed: u64,
         took: Duration,
         lines: BTreeMap<&'static str, Line>,
         settled: Settled,
     ) -> Self {
         Self {
-            kind,
+            set,
             seed,
             took,
             lines,
@@ -57,9 +57,10 @@ impl Report {
     }
 
     fn stores(&self) -> &'static str {
-        match self.kind {
-            Kind::Embedded => "embedded",
-            Kind::Scaled => "scaled",
+        match self.set {
+            Set::Embedded => "embedded",
+            Set::Scaled => "scaled",
+            Set::Cluster => "cluster",
         }
     }
 

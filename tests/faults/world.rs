@@ -8,10 +8,13 @@ use tests::{API_KEY, Kind, Process, Receiver, Servers, Stores};
 
 use crate::{
     disk::Disk,
-    fault::Service,
+    fault::{NODES, Service, Set},
     ledger::Ledger,
     load::{Counts, Doors, Load},
 };
+
+/// The servers of [`Set::Cluster`].
+const CLUSTERED: [&str; 5] = [NODES[0], NODES[1], NODES[2], "redis", "postgres"];
 
 /// Calls under way at a time, per target and worker.
 const SLOTS: u32 = 8;
@@ -54,7 +57,7 @@ impl Target {
 }
 
 pub(crate) struct World {
-    pub(crate) kind: Kind,
+    pub(crate) set: Set,
     pub(crate) receiver: Receiver,
     pub(crate) ledger: Ledger,
     pub(crate) load: Load,
@@ -72,45 +75,17 @@ pub(crate) struct World {
 
 impl World {
     /// Starts everything, and a load of `rate` events a second.
-    pub(crate) async fn start(kind: Kind, rate: u32, seed: u64) -> Self {
-        // The logs of a run that fails are kept.
-        let mut folder = tempfile::Builder::new()
-            .prefix("faults-")
-            .tempdir()
-            .unwrap();
-        folder.disable_cleanup(true);
-        let (mut servers, mut proxy, mut disk) = (None, None, None);
-        let (queue, claims, ledger);
-        match kind {
-            Kind::Scaled => {
-                let started = Servers::start().await;
-                let broker = started.url("AMQP");
-                let (start, rest) = broker.split_once('@').unwrap();
-                let (address, host) = rest.split_once('/').unwrap();
-                let before = Proxy::before(address.to_owned()).await;
-                queue = format!("{start}@{}/{host}", before.address);
-                (claims, ledger) = (started.url("REDIS"), started.url("POSTGRES"));
-                (servers, proxy) = (Some(started), Some(before));
-            }
-            Kind::Embedded => {
-                let made = Disk::at(&folder.path().join("data"));
-                let file = |name: &str| format!("sqlite:{}", made.path().join(name).display());
-                (queue, claims, ledger) = (file("queue.db"), file("queue.db"), file("ledger.db"));
-                disk = Some(made);
-            }
-        }
-        let stores = Stores {
-            kind,
-            folder,
-            queue,
-            claims,
-            ledger,
-            prefix: "faults".to_owned(),
-        };
+    pub(crate) async fn start(set: Set, rate: u32, seed: u64) -> Self {
+        let Ground {
+            stores,
+            servers,
+            proxy,
+            disk,
+        } = Ground::of(set).await;
         let receiver = Receiver::brief().await;
         let rest = configuration(&receiver);
         let mut processes = vec![];
-        for program in programs(kind) {
+        for program in programs(set) {
             processes.push(Process::start(program, &stores, &rest, None).await);
         }
         let doors = Doors {
@@ -119,7 +94,7 @@ impl World {
             key: API_KEY,
         };
         Self {
-            kind,
+            set,
             receiver,
             ledger: Ledger::at(&stores.ledger),
             load: Load::start(doors, rate),
@@ -136,8 +111,8 @@ impl World {
 
     /// One of the processes that do this.
     pub(crate) fn one_of(&mut self, service: Service) -> usize {
-        match (self.kind, service) {
-            (Kind::Embedded, _) | (_, Service::Ingress) => 0,
+        match (self.set, service) {
+            (Set::Embedded, _) | (_, Service::Ingress) => 0,
             (_, Service::Worker) => self.random.random_range(1..=2),
             (_, Service::Api) => 3,
         }
@@ -153,7 +128,7 @@ impl World {
     }
 
     pub(crate) fn servers(&self) -> &Servers {
-        self.servers.as_ref().expect("the scaled world has servers")
+        self.servers.as_ref().expect("only services have servers")
     }
 
     /// The process that takes webhooks.
@@ -199,10 +174,78 @@ impl World {
     }
 }
 
-fn programs(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::Scaled => &["ingress", "worker", "worker", "api"],
-        Kind::Embedded => &["optout"],
+/// What the processes stand on.
+struct Ground {
+    stores: Stores,
+    servers: Option<Servers>,
+    proxy: Option<Proxy>,
+    disk: Option<Disk>,
+}
+
+impl Ground {
+    async fn of(set: Set) -> Self {
+        // The logs of a run that fails are kept.
+        let mut folder = tempfile::Builder::new()
+            .prefix("faults-")
+            .tempdir()
+            .unwrap();
+        folder.disable_cleanup(true);
+        let (mut servers, mut proxy, mut disk) = (None, None, None);
+        let (queue, claims, ledger);
+        match set {
+            Set::Scaled => {
+                let started = Servers::start().await;
+                let broker = started.url("AMQP");
+                let (start, rest) = broker.split_once('@').unwrap();
+                let (address, host) = rest.split_once('/').unwrap();
+                let before = Proxy::before(address.to_owned()).await;
+                queue = format!("{start}@{}/{host}", before.address);
+                (claims, ledger) = (started.url("REDIS"), started.url("POSTGRES"));
+                (servers, proxy) = (Some(started), Some(before));
+            }
+            Set::Cluster => {
+                let started = Servers::of(&CLUSTERED).await;
+                queue = started.url("CLUSTER");
+                (claims, ledger) = (started.url("REDIS"), started.url("POSTGRES"));
+                servers = Some(started);
+            }
+            Set::Embedded => {
+                let made = Disk::at(&folder.path().join("data"));
+                let file = |name: &str| format!("sqlite:{}", made.path().join(name).display());
+                (queue, claims, ledger) = (file("queue.db"), file("queue.db"), file("ledger.db"));
+                disk = Some(made);
+            }
+        }
+        let stores = Stores {
+            kind: set.kind(),
+            folder,
+            queue,
+            claims,
+            ledger,
+            prefix: "faults".to_owned(),
+        };
+        Self {
+            stores,
+            servers,
+            proxy,
+            disk,
+        }
+    }
+}
+
+impl Set {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Embedded => Kind::Embedded,
+            Self::Scaled | Self::Cluster => Kind::Scaled,
+        }
+    }
+}
+
+fn programs(set: Set) -> &'static [&'static str] {
+    match set {
+        Set::Scaled | Set::Cluster => &["ingress", "worker", "worker", "api"],
+        Set::Embedded => &["optout"],
     }
 }
 

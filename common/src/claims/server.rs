@@ -129,27 +129,35 @@ async fn query(
 }
 
 async fn ask_master(watched: &Mutex<Watched>, pipeline: Pipeline) -> Result<Answers> {
-    let master = within(async { watched.lock().await.connect().await }).await?;
-    let answers = within(query(master, pipeline)).await;
-    if answers.is_err() {
-        // Dead, or a replica by now.
-        watched.lock().await.master = None;
+    let answers = within(async {
+        let master = watched.lock().await.connect().await?;
+        query(master, pipeline).await
+    });
+    let answers = answers.await;
+    // Dead, or a replica by now. Whoever has the lock is connecting anew already.
+    if answers.is_err()
+        && let Ok(mut watched) = watched.try_lock()
+    {
+        watched.master = None;
     }
     answers
 }
 
 async fn ask_cluster(sharded: &Mutex<Sharded>, pipelines: Vec<Pipeline>) -> Result<Answers> {
-    let connection = within(async { sharded.lock().await.connect().await }).await?;
-    let each = pipelines
-        .into_iter()
-        .map(|pipeline| query(connection.clone(), pipeline));
-    match within(try_join_all(each)).await {
-        Ok(answers) => Ok(answers.into_iter().flatten().collect()),
-        Err(error) => {
-            sharded.lock().await.connection = None;
-            Err(error)
-        }
+    let answers = within(async {
+        let connection = sharded.lock().await.connect().await?;
+        let each = pipelines
+            .into_iter()
+            .map(|pipeline| query(connection.clone(), pipeline));
+        try_join_all(each).await
+    });
+    let answers = answers.await;
+    if answers.is_err()
+        && let Ok(mut sharded) = sharded.try_lock()
+    {
+        sharded.connection = None;
     }
+    Ok(answers?.into_iter().flatten().collect())
 }
 
 impl Sharded {

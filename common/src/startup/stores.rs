@@ -12,7 +12,10 @@ use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
-use tokio::{sync::SetOnce, time::timeout};
+use tokio::{
+    sync::{SetOnce, oneshot},
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -22,14 +25,14 @@ use crate::{
     queue::{self, Consumer, Depth, Message, Queue, QueueName, SqliteQueue},
 };
 
-/// How long a process waits for a store before it starts without it.
-const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
+/// How long a process waits for the first attempt to reach a store before it goes on without it.
+const FIRST: Duration = Duration::from_secs(1);
 
-/// How long every later attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(10);
-
-/// The queue, with `queues` declared. Comes back at once or within a second; what is not connected by then is away, and
-/// is tried for ever in the background.
+/// The queue, with `queues` declared. Comes back when the first attempt is over, or after a second; what is not connected
+/// by then is away, and is tried for ever in the background.
+///
+/// An attempt has no deadline here. Each wait for the store within it has one of its own, and one for the whole would
+/// end every attempt of a process that has so much else to do that many short waits add up to more.
 pub async fn queue(
     config: &Config,
     queues: Vec<QueueName>,
@@ -111,30 +114,36 @@ impl<T: ?Sized + Send + Sync + 'static> Late<T> {
         }
     }
 
-    /// Tries once, and from then on in the background.
+    /// Tries for ever in the background, and waits for the first attempt, but no longer than [`FIRST`].
     async fn connect<A, F, E>(self: &Arc<Self>, attempt: A, lifecycle: &Lifecycle)
     where
         A: Fn() -> F + Send + 'static,
         F: Future<Output = Result<Arc<T>, E>> + Send,
         E: Display + Send,
     {
-        if self.try_connect(attempt(), FIRST_ATTEMPT).await {
-            return;
-        }
         let (late, stopping) = (Arc::clone(self), lifecycle.clone());
+        let (tried, first) = oneshot::channel();
         lifecycle.spawn_work(async move {
             tokio::select! {
-                () = late.insist(attempt) => {}
+                () = late.insist(attempt, tried) => {}
                 () = stopping.stopping() => {}
             }
         });
+        // That the sender was dropped is what tells that the attempt is over.
+        if timeout(FIRST, first).await.is_err() {
+            self.note("no answer yet".to_owned());
+        }
     }
 
-    async fn insist<F, E>(&self, attempt: impl Fn() -> F)
+    async fn insist<F, E>(&self, attempt: impl Fn() -> F, tried: oneshot::Sender<()>)
     where
         F: Future<Output = Result<Arc<T>, E>>,
         E: Display,
     {
+        if self.try_connect(attempt()).await {
+            return;
+        }
+        drop(tried);
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(5))
@@ -142,7 +151,7 @@ impl<T: ?Sized + Send + Sync + 'static> Late<T> {
             .without_max_times();
         for pause in pauses.build() {
             tokio::time::sleep(pause).await;
-            if self.try_connect(attempt(), ATTEMPT).await {
+            if self.try_connect(attempt()).await {
                 return;
             }
         }
@@ -151,18 +160,22 @@ impl<T: ?Sized + Send + Sync + 'static> Late<T> {
     async fn try_connect<E: Display>(
         &self,
         attempt: impl Future<Output = Result<Arc<T>, E>>,
-        limit: Duration,
     ) -> bool {
-        let why = match timeout(limit, attempt).await {
-            Ok(Ok(store)) => {
+        match attempt.await {
+            Ok(store) => {
                 info!(store = self.name, "connected");
-                return self.store.set(store).is_ok();
+                self.store.set(store).is_ok()
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
-        };
+            Err(error) => {
+                self.note(error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Notes why it is not there. A store that is away for an hour is one line, not a thousand.
+    fn note(&self, why: String) {
         let mut last = self.why.lock().unwrap_or_else(PoisonError::into_inner);
-        // A store that is away for an hour is one line, not a thousand.
         if *last != why {
             warn!(
                 store = self.name,
@@ -171,7 +184,6 @@ impl<T: ?Sized + Send + Sync + 'static> Late<T> {
             );
             *last = why;
         }
-        false
     }
 
     /// The store once it is there.
@@ -288,6 +300,32 @@ mod tests {
         assert!(late.ping().await.is_ok());
         lifecycle.stop();
         assert!(lifecycle.finish(Duration::from_secs(5)).await);
+    }
+
+    /// An attempt is many round trips, each of which a busy process may take a second for.
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_takes_long_is_awaited_and_not_begun_anew() {
+        let (lifecycle, attempts) = (Lifecycle::new(), Arc::new(AtomicU32::new(0)));
+        let late: Arc<Late<dyn Claims>> = Arc::new(Late::new("claims"));
+        let counted = Arc::clone(&attempts);
+        let attempt = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async {
+                tokio::time::sleep(Duration::from_secs(25)).await;
+                Ok::<_, String>(Arc::new(Store) as Arc<dyn Claims>)
+            }
+        };
+        let begun = tokio::time::Instant::now();
+        late.connect(attempt, &lifecycle).await;
+        assert!(
+            begun.elapsed() < 2 * FIRST,
+            "the process goes on without it"
+        );
+        assert!(late.ping().await.is_err());
+        timeout(Duration::from_mins(1), late.opened())
+            .await
+            .unwrap();
+        assert_eq!(attempts.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

@@ -1,5 +1,11 @@
 //! RabbitMQ over TLS, and by a URL of several hosts.
 
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
 use super::{super::RabbitMq, *};
 
 fn secured() -> Store {
@@ -55,6 +61,36 @@ async fn of_several_hosts_one_that_answers_is_enough() {
             }
         }
         .boxed()
+    })
+    .await;
+}
+
+/// It answers only when the other two, which never do, have been tried as well: as slow as they, for all that is known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_slow_may_still_answer_while_the_others_are_tried() {
+    let url = test_url("OPTOUT_TEST_AMQP_URL");
+    let (start, rest) = url.split_once('@').unwrap();
+    let (broker, path) = rest.split_once('/').unwrap();
+    let mut doors = Vec::new();
+    for _ in 0..3 {
+        doors.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    let hosts: Vec<_> = doors
+        .iter()
+        .map(|door| door.local_addr().unwrap().to_string())
+        .collect();
+    let [slow, silent, mute] = <[TcpListener; 3]>::try_from(doors).unwrap();
+    let broker = broker.to_owned();
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let (mut client, _) = slow.accept().await.unwrap();
+        let _others = (silent.accept().await, mute.accept().await);
+        let mut server = TcpStream::connect(broker).await.unwrap();
+        copy_bidirectional(&mut client, &mut server).await.ok();
+    });
+    let url = format!("{start}@{}/{path}", hosts.join(","));
+    run(Store::rabbitmq_at(url), |store| {
+        async { store.open().await.ping().await.unwrap() }.boxed()
     })
     .await;
 }

@@ -1,8 +1,10 @@
 //! The way to the broker: its hosts, how they prove who they are, and what must exist there.
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use lapin::{
     Connection, ConnectionProperties, runtime::default_runtime, tcp::OwnedTLSConfig, uri::AMQPUri,
 };
+use tokio::time::timeout;
 
 use super::{
     super::{Error, Result},
@@ -43,16 +45,22 @@ impl Link {
         })
     }
 
-    /// Connects to one of the hosts. They are tried in turn, from a random one on, and share the time of one, since
-    /// callers wait for it.
+    /// Connects to one of the hosts. They are tried in turn, from a random one on: the next when the last has failed, or
+    /// has not answered in its share of the time. It may still do so, since whoever is slow may be no slower than the others.
     pub(super) async fn connect(&self) -> Result<Connection> {
         let count = self.uris.len();
+        let share = ANSWER / u32::try_from(count).unwrap_or(u32::MAX);
         let start = rand::random_range(0..count);
+        let mut rest = (start..count).chain(0..start);
+        let mut under_way = FuturesUnordered::new();
         let mut failures = Vec::new();
-        for index in (start..count).chain(0..start) {
-            match self.connect_to(&self.uris[index]).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failures.push((index, error)),
+        loop {
+            under_way.extend(rest.next().map(|index| self.connect_to(index)));
+            match timeout(share, under_way.next()).await {
+                Ok(Some(Ok(connection))) => return Ok(connection),
+                Ok(Some(Err(failure))) => failures.push(failure),
+                Ok(None) => break,
+                Err(_) => {}
             }
         }
         if count == 1
@@ -75,18 +83,18 @@ impl Link {
         ))
     }
 
-    async fn connect_to(&self, uri: &AMQPUri) -> Result<Connection> {
+    /// Connects to one host. The error says which it was.
+    async fn connect_to(&self, index: usize) -> std::result::Result<Connection, (usize, Error)> {
         let name = format!("optout {}", env!("CARGO_PKG_VERSION"));
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let share = ANSWER / u32::try_from(self.uris.len()).unwrap_or(u32::MAX);
-        within(share, async {
+        let connected = within(ANSWER, async {
             let tls = OwnedTLSConfig {
                 identity: None,
                 cert_chain: self.ca.clone(),
             };
-            let runtime = default_runtime()?;
-            Connection::connect_uri_with_config(uri.clone(), properties, tls, runtime).await
-        })
-        .await
+            let (uri, runtime) = (self.uris[index].clone(), default_runtime()?);
+            Connection::connect_uri_with_config(uri, properties, tls, runtime).await
+        });
+        connected.await.map_err(|error| (index, error))
     }
 }

@@ -24,6 +24,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use lapin::{Connection, ErrorKind, options::QueueDeclareOptions, types::FieldTable};
 use tokio::{
@@ -52,6 +53,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the broker may take to connect, or to answer anything but a publish.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long it may take to declare everything.
+const DECLARE: Duration = Duration::from_secs(30);
 
 /// Batches on their way to the publisher.
 const INBOX: usize = 1024;
@@ -126,14 +130,13 @@ impl Queue for RabbitMq {
             self.link.topology.add(queue);
         }
         let connection = self.publishing().await?;
-        within(ANSWER, async {
+        within(DECLARE, async {
             let channel = connection.create_channel().await?;
-            for queue in queues {
-                self.link
-                    .topology
-                    .declare_work(&channel, &queue.to_string())
-                    .await?;
-            }
+            let names: Vec<_> = queues.iter().map(QueueName::to_string).collect();
+            let declared = names
+                .iter()
+                .map(|name| self.link.topology.declare_work(&channel, name));
+            try_join_all(declared).await?;
             channel.close(200, "".into()).await
         })
         .await

@@ -1,4 +1,4 @@
-//! The one task that publishes, on the one channel that it owns.
+//! The one task that publishes, on a channel that only it uses.
 //!
 //! One task, because lapin mixes up the confirms of tasks that publish on one channel from several threads: a rejected
 //! message is then reported as confirmed. Here every publish is first polled by this task, so that the order in which
@@ -19,16 +19,13 @@ use tokio::{
 
 use super::{
     super::{Error, Message, Result},
-    ANSWER, Link,
+    ANSWER, DECLARE, Link,
     traffic::Traffic,
     within,
 };
 
 /// A broker that confirms nothing for so long is given up, as if the connection were lost.
-const SILENCE: Duration = Duration::from_secs(30);
-
-/// How long it may take to declare everything.
-const DECLARE: Duration = Duration::from_secs(30);
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// A queue that was deleted on the broker is declared again, but not more often than this.
 const MEND: Duration = Duration::from_secs(1);
@@ -66,7 +63,7 @@ impl Publisher {
         let mut opened = first;
         loop {
             self.current.send_replace(Some(opened.connection.clone()));
-            self.serve(&opened).await;
+            self.serve(opened).await;
             self.current.send_replace(None);
             if self.inbox.is_closed() {
                 return;
@@ -118,8 +115,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes on this channel until the connection is lost or the adapter dropped.
-    async fn serve(&mut self, opened: &Opened) {
+    /// Publishes on this connection until it is lost or the adapter dropped.
+    async fn serve(&mut self, opened: Opened) {
         let Opened {
             connection,
             channel,
@@ -136,7 +133,7 @@ impl Publisher {
                     heard = Instant::now();
                     if traffic.settle(landed) && mended.is_none_or(|at: Instant| at.elapsed() > MEND) {
                         mended = Some(Instant::now());
-                        if let Err(error) = within(DECLARE, self.link.topology.declare(connection)).await {
+                        if let Err(error) = within(DECLARE, self.link.topology.declare(&connection)).await {
                             tracing::warn!(%error, "a queue is missing on the broker, and could not be declared again");
                         }
                     }
@@ -150,12 +147,15 @@ impl Publisher {
                 }
                 _ = look.tick() => {}
             }
+            if traffic.wants_channel() {
+                tracing::debug!("a queue rejects all that it is sent, trying by another channel");
+                match confirming(&connection).await {
+                    Ok(channel) => traffic.go_on_by(channel),
+                    Err(_) => return traffic.fail(),
+                }
+            }
             let silent = !traffic.flying.is_empty() && heard.elapsed() > SILENCE;
-            if silent
-                || traffic.is_stuck()
-                || !channel.status().connected()
-                || !connection.status().connected()
-            {
+            if silent || traffic.is_lost() || !connection.status().connected() {
                 return traffic.fail();
             }
         }
@@ -172,17 +172,22 @@ impl Opened {
     pub(super) async fn open(link: &Link) -> Result<Self> {
         let connection = link.connect().await?;
         within(DECLARE, link.topology.declare(&connection)).await?;
-        let confirming = async {
-            let channel = connection.create_channel().await?;
-            channel
-                .confirm_select(ConfirmSelectOptions::default())
-                .await?;
-            Ok(channel)
-        };
-        let channel = within(ANSWER, confirming).await?;
+        let channel = confirming(&connection).await?;
         Ok(Self {
             connection: Arc::new(connection),
             channel,
         })
     }
+}
+
+/// Opens a channel that confirms.
+async fn confirming(connection: &Connection) -> Result<Channel> {
+    within(ANSWER, async {
+        let channel = connection.create_channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        Ok(channel)
+    })
+    .await
 }

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::try_join_all;
 use lapin::{
     Channel, Connection, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
@@ -101,36 +102,44 @@ impl Topology {
         }
     }
 
-    /// Declares all that is known.
+    /// Declares all that is known. The broker is told all at once: a process that has much else to do may take a second
+    /// for each answer, and these are a hundred.
     pub(super) async fn declare(&self, connection: &Connection) -> lapin::Result<()> {
         let channel = connection.create_channel().await?;
         exchange(&channel, self.work(), ExchangeKind::Direct).await?;
-        for step in &self.steps {
-            let name: ShortString = self.wait(*step).into();
-            exchange(&channel, name.clone(), ExchangeKind::Fanout).await?;
-            let mut arguments = self.arguments(None);
-            let milliseconds = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
-            arguments.insert("x-message-ttl".into(), milliseconds.into());
-            queue(&channel, name.clone(), arguments).await?;
-            channel
-                .queue_bind(
-                    name.clone(),
-                    name,
-                    "".into(),
-                    QueueBindOptions::default(),
-                    FieldTable::default(),
-                )
-                .await?;
-        }
-        let names = self
+        try_join_all(
+            self.steps
+                .iter()
+                .map(|step| self.declare_wait(&channel, *step)),
+        )
+        .await?;
+        let queues = self
             .queues
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        for name in names {
-            self.declare_work(&channel, &name).await?;
-        }
+        try_join_all(queues.iter().map(|name| self.declare_work(&channel, name))).await?;
         channel.close(200, "".into()).await
+    }
+
+    /// Declares the exchange and the queue of one step.
+    async fn declare_wait(&self, channel: &Channel, step: Duration) -> lapin::Result<()> {
+        let name: ShortString = self.wait(step).into();
+        exchange(channel, name.clone(), ExchangeKind::Fanout).await?;
+        let mut arguments = self.arguments(None);
+        let milliseconds = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
+        arguments.insert("x-message-ttl".into(), milliseconds.into());
+        queue(channel, name.clone(), arguments).await?;
+        let options = QueueBindOptions::default();
+        channel
+            .queue_bind(
+                name.clone(),
+                name,
+                "".into(),
+                options,
+                FieldTable::default(),
+            )
+            .await
     }
 
     /// Declares one work queue.

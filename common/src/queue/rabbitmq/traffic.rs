@@ -1,4 +1,15 @@
-//! What stands on the publisher's channel: messages on their way, and the batches that wait for their confirms.
+//! What the publisher has under way: messages that are waiting or outstanding, and the batches that wait for their confirms.
+//!
+//! A queue may reject (`basic.nack`) what it is sent. None of ours has a limit, so that means that its members are not to
+//! be reached, and whoever publishes again succeeds once they are. But not always on the same channel: a channel that
+//! sends a queue its first message first asks a node for a version, as RabbitMQ did until 2023 (rabbitmq-server#9221). It asks
+//! the node of the leader, as noted when the channel first looked, and no other. If that node has died and its successor
+//! is not elected and noted yet, the channel rejects whatever that queue is sent until the node is back. One that is opened
+//! later sees the new leader. So while a queue does nothing but reject, one channel after the other is tried. What is
+//! outstanding on the old ones is still awaited there.
+//!
+//! A node that hangs instead answers that question after a minute (`net_ticktime`). Until then its channels are silent,
+//! which [`super::publisher`] looks after.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -7,14 +18,16 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use lapin::{
-    BasicProperties, Channel, Confirmation, options::BasicPublishOptions, types::FieldTable,
+    BasicProperties, Channel, Confirmation,
+    options::BasicPublishOptions,
+    types::{FieldTable, ShortString},
 };
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    super::{Error, Message, QueueName, Result},
+    super::{Error, Message, Result},
     DELAY, Link, PUBLISHED,
-    publisher::Batch,
+    publisher::{Batch, SILENCE},
     unavailable,
 };
 use crate::clock;
@@ -22,8 +35,8 @@ use crate::clock;
 /// Confirms that are awaited at the same time. More only adds latency.
 const OUTSTANDING: usize = 512;
 
-/// How long a queue may reject everything before the channel is given up.
-const STUCK: Duration = Duration::from_secs(5);
+/// How long a queue may reject everything before another channel is tried.
+const REJECTING: Duration = Duration::from_secs(1);
 
 /// A batch of which messages are waiting or outstanding.
 struct Open {
@@ -36,31 +49,41 @@ struct Open {
 pub(super) struct Landed {
     batch: u64,
     number: u64,
-    queue: QueueName,
+    /// The queue on the broker that was to take it, and by which of the channels.
+    queue: ShortString,
+    channel: u64,
     confirmation: lapin::Result<Confirmation>,
 }
 
-/// What stands on one channel.
+/// What stands on the publisher's channel, and on those that it replaced.
 pub(super) struct Traffic<'a> {
     link: &'a Link,
-    channel: &'a Channel,
+    channel: Channel,
+    /// Counts channels.
+    current: u64,
+    /// Messages that are outstanding on channels that were replaced, and since when there are any.
+    behind: usize,
+    behind_since: Instant,
     waiting: VecDeque<(u64, Message)>,
     pub(super) flying: FuturesUnordered<BoxFuture<'static, Landed>>,
     open: HashMap<u64, Open>,
     /// Numbers of messages that the broker sent back.
     returned: HashSet<u64>,
-    /// The queues that reject what they are sent, each since when, without having taken anything since.
-    rejecting: HashMap<QueueName, Instant>,
+    /// Queues on the broker that have rejected something sent by this channel and taken nothing since, and when that began.
+    rejecting: HashMap<ShortString, Instant>,
     /// Counts batches and messages.
     number: u64,
 }
 
 impl<'a> Traffic<'a> {
-    pub(super) fn new(link: &'a Link, channel: &'a Channel) -> Self {
+    pub(super) fn new(link: &'a Link, channel: Channel) -> Self {
         let (waiting, flying) = (VecDeque::new(), FuturesUnordered::new());
         Self {
             link,
             channel,
+            current: 0,
+            behind: 0,
+            behind_since: Instant::now(),
             waiting,
             flying,
             open: HashMap::new(),
@@ -104,7 +127,14 @@ impl<'a> Traffic<'a> {
         {
             let number = self.next_number();
             let route = self.link.topology.route(message.delay);
-            let channel = self.channel.clone();
+            let key: ShortString = message.queue.to_string().into();
+            // A delayed message goes to a wait queue, which has the name of its exchange.
+            let queue = if message.delay.is_zero() {
+                key.clone()
+            } else {
+                route.exchange.clone()
+            };
+            let (channel, current) = (self.channel.clone(), self.current);
             let mut flight = async move {
                 let options = BasicPublishOptions {
                     mandatory: true,
@@ -114,7 +144,6 @@ impl<'a> Traffic<'a> {
                 if let Some(expiration) = route.expiration {
                     properties = properties.with_expiration(expiration);
                 }
-                let key = message.queue.to_string().into();
                 let confirmation = match channel
                     .basic_publish(route.exchange, key, options, &message.body, properties)
                     .await
@@ -125,7 +154,8 @@ impl<'a> Traffic<'a> {
                 Landed {
                     batch,
                     number,
-                    queue: message.queue,
+                    queue,
+                    channel: current,
                     confirmation,
                 }
             }
@@ -164,10 +194,12 @@ impl<'a> Traffic<'a> {
             batch,
             number,
             queue,
+            channel,
             confirmation,
         } in landed
         {
             match &confirmation {
+                _ if channel != self.current => self.behind -= 1,
                 Ok(Confirmation::Ack(_)) => {
                     self.rejecting.remove(&queue);
                 }
@@ -214,10 +246,28 @@ impl<'a> Traffic<'a> {
         }
     }
 
-    /// Whether a queue rejects all that it is sent, which none of ours has a reason to do for long. Seen on a cluster of
-    /// RabbitMQ 3.10 after the death of a node: publishing stood still for minutes, and goes on by another channel.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.rejecting.values().any(|since| since.elapsed() > STUCK)
+    /// Whether the connection is of no further use: its channel is closed, or the broker keeps messages from before
+    /// waiting. So a channel that is held up by each of its messages holds up no caller for longer than [`SILENCE`].
+    pub(super) fn is_lost(&self) -> bool {
+        let is_held_up = self.behind > 0 && self.behind_since.elapsed() > SILENCE;
+        is_held_up || !self.channel.status().connected()
+    }
+
+    /// Whether some queue does nothing but reject, so that another channel is to be tried.
+    pub(super) fn wants_channel(&self) -> bool {
+        let mut since = self.rejecting.values();
+        since.any(|since| since.elapsed() > REJECTING)
+    }
+
+    /// Sends off by another channel from now on.
+    pub(super) fn go_on_by(&mut self, channel: Channel) {
+        if self.behind == 0 {
+            self.behind_since = Instant::now();
+        }
+        self.behind = self.flying.len();
+        self.channel = channel;
+        self.current += 1;
+        self.rejecting.clear();
     }
 
     /// The connection is lost: nobody knows what of this has arrived.
