@@ -1,12 +1,12 @@
 //! What the publisher has under way: messages that are waiting or outstanding, and the batches that wait for their confirms.
 //!
 //! A queue may reject (`basic.nack`) what it is sent. None of ours has a limit, so that means that its members are not to
-//! be reached, and whoever publishes again succeeds once they are. But not always on the same channel: a channel that
-//! sends a queue its first message first asks a node for a version, as RabbitMQ did until 2023 (rabbitmq-server#9221). It asks
-//! the node of the leader, as noted when the channel first looked, and no other. If that node has died and its successor
-//! is not elected and noted yet, the channel rejects whatever that queue is sent until the node is back. One that is opened
-//! later sees the new leader. So while a queue does nothing but reject, one channel after the other is tried. What is
-//! outstanding on the old ones is still awaited there.
+//! be reached, and whoever publishes again succeeds once they are. But not always on the same channel. Until 2023
+//! (rabbitmq-server#9221) RabbitMQ's channels ask one node something before they send a queue its first message: the node
+//! of its leader, as noted when the channel first looked. If that node has died and no successor is elected and noted yet,
+//! the channel rejects all that the queue is sent until the node is back. One that is opened later sees the new leader.
+//! So while a queue does nothing but reject, one channel after the other is tried. What is outstanding on the old ones is
+//! still awaited there.
 //!
 //! A node that hangs instead answers that question after a minute (`net_ticktime`). Until then its channels are silent,
 //! which [`super::publisher`] looks after.
