@@ -8,12 +8,14 @@
 use std::{
     collections::BTreeMap,
     future::Future,
+    io,
+    pin::pin,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFuture},
     task::TaskTracker,
@@ -36,6 +38,31 @@ pub enum LoopState {
     Stopped,
     /// Ended by an error, a panic, or without being asked.
     Died,
+}
+
+/// The signals by which a process is asked to stop. Until they are listened to they end it on the spot, so that is the
+/// first thing to do.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the next one that comes.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 impl Lifecycle {
@@ -97,28 +124,36 @@ impl Lifecycle {
             .clone()
     }
 
-    /// Waits for SIGTERM, SIGINT or the end of a loop, then for everything to finish, at most `patience`; a second
-    /// signal ends the wait. The exit code is 0 only if every loop ended as it was asked to.
-    pub async fn run(&self, patience: Duration) -> std::io::Result<ExitCode> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    /// Awaits what starts the loops. A signal that comes meanwhile asks those that run already to stop.
+    pub async fn start<T>(&self, signals: &mut Signals, start: impl Future<Output = T>) -> T {
+        let mut start = pin!(start);
         tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => info!("SIGINT: stopping"),
+            started = &mut start => return started,
+            name = signals.next() => info!("{name}: stopping"),
+        }
+        self.stop();
+        start.await
+    }
+
+    /// Waits for a signal or the end of a loop, then for everything to finish, at most `patience`; a second signal ends
+    /// the wait. The exit code is 0 only if every loop ended as it was asked to.
+    pub async fn run(&self, signals: &mut Signals, patience: Duration) -> ExitCode {
+        tokio::select! {
+            biased;
             () = self.stopping() => {}
+            name = signals.next() => info!("{name}: stopping"),
         }
         self.stop();
         tokio::select! {
             finished = self.finish(patience) => if !finished { warn!("not everything finished in time; what is left is given back") },
-            _ = terminate.recv() => warn!("second SIGTERM: stopping at once"),
-            _ = interrupt.recv() => warn!("second SIGINT: stopping at once"),
+            name = signals.next() => warn!("second {name}: stopping at once"),
         }
         let died = self.loops().values().any(|state| *state == LoopState::Died);
-        Ok(if died {
+        if died {
             ExitCode::FAILURE
         } else {
             ExitCode::SUCCESS
-        })
+        }
     }
 
     /// Waits until everything that was spawned has ended; false if that takes longer than `patience`.
@@ -187,7 +222,8 @@ mod tests {
                 assert!(!panics, "as a bug would");
                 anyhow::bail!("no more")
             });
-            let exit = lifecycle.run(Duration::from_secs(5)).await.unwrap();
+            let mut signals = Signals::listen().unwrap();
+            let exit = lifecycle.run(&mut signals, Duration::from_secs(5)).await;
             assert_eq!(format!("{exit:?}"), format!("{:?}", ExitCode::FAILURE));
             assert_eq!(lifecycle.loops()["dying"], LoopState::Died);
             assert_eq!(lifecycle.loops()["steady"], LoopState::Stopped);

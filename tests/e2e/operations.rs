@@ -3,7 +3,8 @@
 use std::process::Stdio;
 
 use serde_json::Value;
-use tests::{Process, Receiver, Stores, http, until};
+use tests::{Kind, Process, Receiver, Stores, http, until};
+use tokio::net::TcpListener;
 
 use crate::{BOTH, configuration, unsubscribed};
 
@@ -234,4 +235,23 @@ async fn samples_are_sent_with_the_sources_credentials_and_a_contact_is_checked(
     assert_eq!(run(&["check", "not an address"]).await.0, Some(1));
     assert_eq!(run(&["healthcheck"]).await.0, Some(0));
     assert_eq!(run(&["migrate"]).await.0, Some(0));
+}
+
+/// It starts with the claims away: on a server that takes the connection, and then says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_asked_to_stop_while_it_starts_ends_as_it_should() {
+    let (stores, receiver) = (Stores::fresh(Kind::Embedded).await, Receiver::start().await);
+    let mut optout = Process::start("optout", &stores, &configuration(&receiver), None).await;
+    assert!(optout.terminate().await.success());
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let file = optout.configuration().to_owned();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let away = format!("redis://{}", silent.local_addr().unwrap());
+    let claims = format!("[claims]\nurl = \"{}\"", stores.claims);
+    assert!(text.contains(&claims));
+    let text = text.replace(&claims, &format!("[claims]\nurl = \"{away}\""));
+    std::fs::write(&file, text).unwrap();
+    optout.launch(&[]);
+    let _held = silent.accept().await.unwrap();
+    assert!(optout.terminate().await.success());
 }

@@ -195,7 +195,9 @@ fn refusal(row: &AnyRow, ahead: i64) -> Result<Leave> {
         State::Pending | State::Retrying => {
             let left = |column| -> Result<Duration> {
                 let left = row.try_get::<Option<i64>, _>(column)?.unwrap_or_default() - ahead;
-                Ok(Duration::from_micros(u64::try_from(left).unwrap_or_default()))
+                Ok(Duration::from_micros(
+                    u64::try_from(left).unwrap_or_default(),
+                ))
             };
             match (left(2)?, left(3)?) {
                 (_, left) if left > Duration::ZERO => Leave::Taken { left },

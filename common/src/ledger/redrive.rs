@@ -41,12 +41,7 @@ impl Ledger {
     /// Finds deliveries to `target` that ought to move and have not for so long: parked though the target is
     /// enabled, or due without a worker at it (their message was lost, or never published). Each is found once per
     /// sweep, by one of several sweepers.
-    pub async fn stuck(
-        &self,
-        target: &str,
-        still: Duration,
-        limit: i64,
-    ) -> Result<Vec<Delivery>> {
+    pub async fn stuck(&self, target: &str, still: Duration, limit: i64) -> Result<Vec<Delivery>> {
         // The condition outside is for PostgreSQL, which looks at it again once another sweeper lets go of the row; that
         // nothing is delivered among these is said for SQLite, which then uses the index.
         let text = "

@@ -23,7 +23,7 @@ use tracing::error;
 use crate::{
     config::{Loaded, Telemetry, environment},
     http::{self, Limits},
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, Signals},
     ops::Ops,
     telemetry::{self, Metrics},
 };
@@ -185,20 +185,18 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let lifecycle = process.lifecycle.clone();
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
     lifecycle.spawn(
         "metrics",
         process.metrics.clone().keep_up(lifecycle.clone()),
     );
-    if let Err(error) = start(process).await {
+    if let Err(error) = lifecycle.start(&mut signals, start(process)).await {
         // What had started already is ended in order, too.
         lifecycle.stop();
         lifecycle.finish(patience).await;
         return Err(error);
     }
-    lifecycle
-        .run(patience)
-        .await
-        .context("cannot listen for signals")
+    Ok(lifecycle.run(&mut signals, patience).await)
 }
 
 impl Process {

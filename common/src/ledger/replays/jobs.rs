@@ -56,10 +56,14 @@ impl Ledger {
     /// Takes all running replays that are `owner`'s or nobody's, oldest first, each for `lease`.
     pub async fn take_replays(&self, owner: Uuid, lease: Duration) -> Result<Vec<Job>> {
         // A longer lease than any is one of before the clock was set back.
-        let free = "state = 'running' AND (lease_owner = $1 OR lease_until IS NULL OR lease_until <= {now}
+        let free =
+            "state = 'running' AND (lease_owner = $1 OR lease_until IS NULL OR lease_until <= {now}
             OR lease_until > {now} + $2)";
         let text = format!("SELECT {COLUMNS} FROM replays WHERE {free} ORDER BY created_at, id");
-        let found = self.query(&text).bind(owner.to_string()).bind(period(lease));
+        let found = self
+            .query(&text)
+            .bind(owner.to_string())
+            .bind(period(lease));
         let found = found.fetch_all(&self.pool).await?;
         let mut jobs = Vec::with_capacity(found.len());
         for row in &found {

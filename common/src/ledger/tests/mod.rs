@@ -119,12 +119,7 @@ async fn one_delivery(ledger: &Ledger) -> (Event, Uuid) {
     (event, id)
 }
 
-fn finished(
-    delivery: Uuid,
-    number: i64,
-    state: State,
-    again: Option<Duration>,
-) -> Finished {
+fn finished(delivery: Uuid, number: i64, state: State, again: Option<Duration>) -> Finished {
     let attempt = Attempt {
         number,
         started_at: clock::now(),
