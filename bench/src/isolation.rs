@@ -20,6 +20,7 @@ use crate::{
     latency::Latency,
     load::{Pace, Plan, rate},
     report::{Limit, Report},
+    steady::Steady,
     world::{World, address, configuration, stop},
 };
 
@@ -57,7 +58,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 
 /// Opens by the hundred thousand, then unsubscribes.
 async fn behind_opens(world: &World, options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let (opens, opt_outs) = (options.events, steady(OPT_OUTS, options.time() * 2));
+    let (opens, opt_outs) = (options.events, Steady::of(OPT_OUTS, options.time() * 2));
     let (opted_out, opened) = (Journal::new(2, opt_outs.count), Journal::new(1, opens));
     let (hear, drain) = (opted_out.clone(), opened.clone());
     let ear = Ear::start(2, move |target, body| {
@@ -116,7 +117,7 @@ async fn beside_a_hanging_target(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     const TARGETS: usize = 3;
-    let steady = steady(STEADY, options.time().max(TIMEOUT * 2));
+    let steady = Steady::of(STEADY, options.time().max(TIMEOUT * 2));
     let journals = [(); 3].map(|()| Journal::new(TARGETS, steady.count));
     let hear = journals.clone();
     let ear = Ear::start(TARGETS, move |target, body| {
@@ -149,35 +150,6 @@ async fn beside_a_hanging_target(
         report.bound(label, hanging / first.max(last), Limit::AtMost(noise));
     }
     stop(processes).await
-}
-
-/// So many a second for so long.
-#[derive(Clone, Copy)]
-struct Steady {
-    rate: f64,
-    count: u64,
-}
-
-fn steady(rate: f64, time: Duration) -> Steady {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a small number of events"
-    )]
-    let count = (rate * time.as_secs_f64()) as u64;
-    Steady { rate, count }
-}
-
-impl Steady {
-    fn at(self, process: &Process) -> anyhow::Result<Plan> {
-        Ok(Plan {
-            address: address(&process.door)?,
-            connections: 16,
-            pace: Pace::PerSecond(self.rate),
-            count: self.count,
-            time: LIMIT,
-        })
-    }
 }
 
 /// All of them, as fast as they are answered.

@@ -76,6 +76,19 @@ impl Journal {
         times.filter(|time| at(time) != NEVER).count() as u64
     }
 
+    /// How long the oldest waits of what was accepted and the target has not heard of.
+    pub(crate) fn oldest(&self, target: usize) -> Duration {
+        let times = self.accepted.iter().zip(&self.heard[target]);
+        let waiting = times.filter(|(_, heard)| at(heard) == NEVER);
+        let accepted = waiting.map(|(accepted, _)| at(accepted));
+        let oldest = accepted.filter(|accepted| *accepted != NEVER).min();
+        oldest.map_or(Duration::ZERO, |accepted| {
+            self.begun
+                .elapsed()
+                .saturating_sub(Duration::from_nanos(accepted))
+        })
+    }
+
     /// From the 200 to the target. A target may hear of an event before its 200 is read; that took no time.
     pub(crate) fn latency(&self, target: usize) -> Latency {
         let mut latency = Latency::default();
@@ -112,5 +125,8 @@ mod tests {
             (2, 1, 0)
         );
         assert!((journal.latency(0).most() - first).abs() < f64::EPSILON);
+        assert!(journal.oldest(0) >= Duration::from_millis(5));
+        journal.hear(0, 0);
+        assert_eq!(journal.oldest(0), Duration::ZERO);
     }
 }

@@ -1,6 +1,6 @@
 //! What processes use, as `/proc` tells it: processor time, theirs and that of all their descendants, and memory.
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{collections::HashMap, fs, ops::Range, time::Duration};
 
 use anyhow::{Context, bail};
 
@@ -16,7 +16,7 @@ pub(crate) fn processor(root: u32) -> anyhow::Result<Duration> {
         };
         // One that has ended meanwhile has nothing to tell.
         if let Ok(text) = fs::read_to_string(entry.path().join("stat")) {
-            processes.insert(id, read(&text).context("/proc/PID/stat")?);
+            processes.insert(id, read(&text, 11..15).context("/proc/PID/stat")?);
         }
     }
     if !processes.contains_key(&root) {
@@ -36,13 +36,21 @@ pub(crate) fn processor(root: u32) -> anyhow::Result<Duration> {
     Ok(TICK * ticks)
 }
 
-/// The parent and the ticks in a line of `/proc/PID/stat`: those of the process, and of its children that have ended.
-fn read(stat: &str) -> Option<(u32, u32)> {
+/// Processor time that one process has used so far, without its children.
+pub(crate) fn alone(id: u32) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).context("the process's stat")?;
+    let (_, ticks) = read(&stat, 11..13).context("/proc/PID/stat")?;
+    Ok(TICK * ticks)
+}
+
+/// The parent and some ticks in a line of `/proc/PID/stat`: the fields 11 and 12 are the process's, 13 and 14 those
+/// of its children that have ended.
+fn read(stat: &str, fields: Range<usize>) -> Option<(u32, u32)> {
     // The name, in parentheses, may hold anything.
     let (_, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<_> = rest.split_whitespace().collect();
-    let parent = fields.get(1)?.parse().ok()?;
-    let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u32>());
+    let found: Vec<_> = rest.split_whitespace().collect();
+    let parent = found.get(1)?.parse().ok()?;
+    let ticks = found.get(fields)?.iter().map(|field| field.parse::<u32>());
     Some((parent, ticks.sum::<Result<_, _>>().ok()?))
 }
 
@@ -51,7 +59,7 @@ fn read(stat: &str) -> Option<(u32, u32)> {
 pub(crate) struct Memory {
     /// Resident now, in MiB.
     pub(crate) resident: f64,
-    /// The most that ever was.
+    /// The most that was resident so far.
     pub(crate) most: f64,
 }
 
@@ -76,8 +84,8 @@ mod tests {
     #[test]
     fn a_stat_line_is_read_whatever_the_name_is() {
         let line = "7 (a b) c) S 3 7 7 0 -1 4194560 1 2 3 4 50 6 700 8 20 0 1 0 9 10 11";
-        assert_eq!(read(line), Some((3, 764)));
-        assert_eq!(read("7 (a) S 3"), None);
+        assert_eq!(read(line, 11..15), Some((3, 764)));
+        assert_eq!(read("7 (a) S 3", 11..15), None);
     }
 
     #[test]
