@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use tests::{Process, http};
 
 use crate::{
@@ -43,35 +43,32 @@ pub(crate) async fn fill(
     stop(vec![ingress]).await
 }
 
-/// Waits until all are `done`, and gives how many a second it were, from a tenth of them to nine tenths.
+/// Waits until all are `done`, and gives how many a second it were: from a tenth of them to nine tenths, or all of them
+/// if they are so few that they go at once.
 pub(crate) async fn drained(
     total: u64,
     done: impl AsyncFn() -> anyhow::Result<u64>,
 ) -> anyhow::Result<f64> {
-    let begun = Instant::now();
+    let begun = (done().await?, Instant::now());
     let (mut first, mut last) = (None, None);
     loop {
-        let (count, now) = (done().await?, Instant::now());
-        if count >= total / 10 {
-            first.get_or_insert((count, now));
+        let seen = (done().await?, Instant::now());
+        if seen.0 >= total / 10 {
+            first.get_or_insert(seen);
         }
-        if count >= total / 10 * 9 {
-            last.get_or_insert((count, now));
+        if seen.0 >= total / 10 * 9 {
+            last.get_or_insert(seen);
         }
-        if count >= total {
-            break;
+        if seen.0 >= total {
+            let parts = first.zip(last).filter(|(first, last)| last.0 > first.0);
+            let (from, to) = parts.unwrap_or((begun, seen));
+            ensure!(to.0 > from.0, "all {total} were done before anyone looked");
+            return Ok(rate(to.0 - from.0, to.1 - from.1));
         }
-        if begun.elapsed() > LIMIT {
-            bail!("{count} of {total} after {LIMIT:?}");
-        }
+        let took = begun.1.elapsed();
+        ensure!(took < LIMIT, "{} of {total} after {took:?}", seen.0);
         tokio::time::sleep(LOOK).await;
     }
-    let (first, last) = first.zip(last).context("a start and an end")?;
-    ensure!(
-        last.0 > first.0,
-        "{total} events are too few to see how fast they go"
-    );
-    Ok(rate(last.0 - first.0, last.1 - first.1))
 }
 
 /// A counter's sum over its labels, as the process's metrics tell it.
