@@ -84,7 +84,7 @@ async fn measure(
         answered.ok > 0 && answered.refused == 0,
         "not all was answered 200"
     );
-    let used = usage::processor(server)? - before;
+    let used = usage::processor(server)?.saturating_sub(before);
     let row = [
         answered.rate(),
         load::rate(answered.ok * contacts, answered.took),

@@ -241,15 +241,16 @@ async fn measure(world: &World, server: u32, plan: Plan) -> anyhow::Result<(Roun
     let before = used()?;
     let answered = send(plan, 1 << 40).await?;
     let after = used()?;
-    let each = |used: Duration| 1e6 / load::rate(answered.ok, used);
+    let each =
+        |after: Duration, before| 1e6 / load::rate(answered.ok, after.saturating_sub(before));
     let round = Round {
         rate: answered.rate(),
-        server: each(after.0 - before.0),
+        server: each(after.0, before.0),
         broker: after
             .1
             .zip(before.1)
-            .map(|(after, before)| each(after - before)),
-        load: each(after.2 - before.2),
+            .map(|(after, before)| each(after, before)),
+        load: each(after.2, before.2),
         memory: usage::memory(server)?.most,
         latency: answered.latency,
     };

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tests::until;
+use ::tests::until;
 
 use crate::latency::Latency;
 

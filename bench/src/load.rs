@@ -176,11 +176,11 @@ mod tests {
 
     #[tokio::test]
     async fn each_number_is_sent_once_and_each_200_counted() {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         let (answered, heard, numbers) = against(Pace::Unbounded, 1000, minute).await;
         assert_eq!((answered.ok, answered.refused, heard), (1000, 0, 1000));
         assert_eq!(answered.latency.count(), 1000);
-        assert_eq!(numbers, Vec::from_iter(0..1000));
+        assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
     }
 
     #[tokio::test]

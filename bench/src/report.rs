@@ -2,9 +2,9 @@
 
 use std::{fmt::Write, path::PathBuf};
 
+use ::tests::binary;
 use anyhow::Context;
 use serde_json::{Value, json};
-use tests::binary;
 
 /// A measurement's figures, and what they are held against.
 #[derive(Debug)]

@@ -194,12 +194,12 @@ impl Measured {
     /// The figures of a row.
     fn end(&self, world: &World, found: f64, count: u64) -> anyhow::Result<Vec<Option<f64>>> {
         let now = Self::begin(world, self.worker)?;
-        let each = |used: Duration| 1e6 / rate(count, used);
+        let each = |after: Duration, before| 1e6 / rate(count, after.saturating_sub(before));
         let broker = now.broker.zip(self.broker);
         Ok(vec![
             Some(found),
-            Some(each(now.used - self.used)),
-            broker.map(|(after, before)| each(after - before)),
+            Some(each(now.used, self.used)),
+            broker.map(|(after, before)| each(after, before)),
             Some(usage::memory(self.worker)?.most),
         ])
     }

@@ -105,17 +105,14 @@ pub(crate) fn name(kind: Kind) -> &'static str {
 
 /// A configuration's part beside the stores: the source, and a target at each of the ear's paths, told of these kinds.
 pub(crate) fn configuration(ear: &Ear, targets: &[&str], settings: &str) -> String {
-    let mut text = format!(
-        "[outbound]\nallow_networks = [\"127.0.0.0/8\"]\n{}",
-        event::source()
-    );
-    for (path, kinds) in targets.iter().enumerate() {
+    let head = "[outbound]\nallow_networks = [\"127.0.0.0/8\"]\n".to_owned();
+    let targets = targets.iter().enumerate().map(|(path, kinds)| {
         let url = ear.url(path);
-        text += &format!(
+        format!(
             "[[targets]]\nname = \"t{path}\"\nkind = \"http\"\nevents = [{kinds}]\nurl = \"{url}\"\nsign = false\n{settings}\n"
-        );
-    }
-    text
+        )
+    });
+    head + &event::source() + &targets.collect::<String>()
 }
 
 /// Where a process answers, from its URL.
