@@ -53,7 +53,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
                 journals[load].hear(target, n & u64::from(u32::MAX));
             }
         });
-        let text = configuration(&ear.await?, &["\"*\""], "");
+        let ear = ear.await?;
+        let text = configuration(&ear, &["\"*\""], "");
         let processes = world.pipeline(&text).await;
         let sustained = sustained(&processes[0], &journals).await?;
         let label = |what: &str| format!("{}, {what}", world.name());
