@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use tests::Process;
 
 use crate::{
@@ -29,9 +29,9 @@ const COLUMNS: [&str; 6] = [
     "told max ms",
 ];
 
-/// Where the search begins, in events a second, by what it goes on, and how long each step takes.
-const FIRST: f64 = 200.0;
-const STEP: f64 = 1.25;
+/// Where the search begins, in events a second, how many rates are tried, and for how long each.
+const FIRST: f64 = 100.0;
+const TRIES: usize = 10;
 const TRIED: Duration = Duration::from_secs(4);
 
 /// A rate is sustained if so much of it waits at the end, at most.
@@ -80,23 +80,26 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     report.publish()
 }
 
-/// The highest rate of those tried, each a quarter above the last, at which the target kept up.
+/// The highest rate found at which the target kept up: each is twice the last until it did not, and then the middle of
+/// what is left, a few times.
 async fn sustained(door: &Process, journals: &Journals) -> anyhow::Result<f64> {
-    let (mut rate, mut sustained) = (FIRST, None);
-    loop {
-        let steady = Steady::of(rate, TRIED);
-        let (_, _, behind) = send(door, steady, journals).await?;
+    // The first load finds everything cold.
+    send(door, Steady::of(FIRST, TRIED), journals).await?;
+    let (mut kept_up, mut fell_behind) = (None, None);
+    for _ in 0..TRIES {
+        let rate: f64 = match (kept_up, fell_behind) {
+            (None, None) => FIRST,
+            (Some(kept_up), None) => 2.0 * kept_up,
+            (kept_up, Some(fell_behind)) => f64::midpoint(kept_up.unwrap_or(0.0), fell_behind),
+        };
+        let (_, _, behind) = send(door, Steady::of(rate, TRIED), journals).await?;
         if behind > Steady::of(rate, BEHIND).count {
-            break;
+            fell_behind = Some(rate);
+        } else {
+            kept_up = Some(rate);
         }
-        sustained = Some(rate);
-        rate *= STEP;
     }
-    ensure!(
-        sustained.is_some(),
-        "not even {FIRST} events a second are kept up with"
-    );
-    Ok(sustained.unwrap_or(FIRST))
+    kept_up.context("no rate that was tried is kept up with")
 }
 
 /// Sends at a steady rate until the target is told of all. How long the 200s took, how long the target's calls, and how
