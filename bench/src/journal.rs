@@ -54,7 +54,9 @@ impl Journal {
 
     /// How many of what was accepted the target has heard of.
     pub(crate) fn told(&self, target: usize) -> u64 {
-        self.latency(target).count()
+        let times = self.accepted.iter().zip(&self.heard[target]);
+        let told = times.filter(|(accepted, heard)| at(accepted) != NEVER && at(heard) != NEVER);
+        told.count() as u64
     }
 
     /// Waits until the first so many targets have heard of all that was accepted.
