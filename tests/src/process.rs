@@ -38,6 +38,17 @@ impl Process {
         rest: &str,
         fault: Option<&str>,
     ) -> Self {
+        let environment = fault.map(|fault| (FAULT, fault));
+        Self::start_with(program, stores, rest, environment.as_slice()).await
+    }
+
+    /// The same with these variables in its environment, which go before its configuration.
+    pub async fn start_with(
+        program: &'static str,
+        stores: &Stores,
+        rest: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let [door, api, ops] = [port(), port(), port()];
         let ops_section = match program {
             "ingress" | "optout" => "ingress",
@@ -69,8 +80,7 @@ impl Process {
         );
         let configuration = stores.folder.path().join(format!("{program}-{ops}.toml"));
         std::fs::write(&configuration, text).expect("a configuration file");
-        let environment = fault.map(|fault| (FAULT, fault));
-        let child = spawn(program, &configuration, environment.as_slice());
+        let child = spawn(program, &configuration, environment);
         let local = |port: u16| format!("http://127.0.0.1:{port}");
         let process = Self {
             program,
@@ -255,14 +265,13 @@ fn spawn(program: &str, configuration: &std::path::Path, environment: &[(&str, &
     })
 }
 
-/// The workspace's binary, which `scripts/test` builds beside this test.
+/// The workspace's binary, which `scripts/test` builds in the folder above this test's, and `scripts/bench` beside this
+/// program.
 pub fn binary(program: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("this program's path");
-    let folder = test
-        .parent()
-        .and_then(|deps| deps.parent())
-        .expect("target/PROFILE/deps");
-    folder.join(program)
+    let here = std::env::current_exe().expect("this program's path");
+    let folder = here.parent().expect("target/PROFILE or its deps");
+    let above = folder.parent().filter(|_| folder.ends_with("deps"));
+    above.unwrap_or(folder).join(program)
 }
 
 /// A port that nobody listens on, below those that the kernel hands out by itself: so it is still free when a process is

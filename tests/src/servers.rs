@@ -51,9 +51,14 @@ impl Servers {
 
     /// Sends a signal to all processes of a server.
     pub async fn signal(&self, signal_name: &str, name: &str) {
+        signal(signal_name, &format!("-{}", self.id(name))).await;
+    }
+
+    /// The id of a server's first process, which is its group's, too.
+    pub fn id(&self, name: &str) -> u32 {
         let file = self.folder.path().join(format!("{name}.pid"));
         let id = std::fs::read_to_string(file).expect("the server was started");
-        signal(signal_name, &format!("-{}", id.trim())).await;
+        id.trim().parse().expect("a process id")
     }
 
     /// The URL that `scripts/services` wrote for `OPTOUT_TEST_{name}_URL`.

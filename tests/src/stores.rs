@@ -27,24 +27,35 @@ pub struct Stores {
 
 impl Stores {
     pub async fn fresh(kind: Kind) -> Self {
+        match kind {
+            Kind::Embedded => Self::embedded(),
+            Kind::Scaled => Self::scaled(|name| told(&format!("OPTOUT_TEST_{name}_URL"))).await,
+        }
+    }
+
+    /// Files in the folder.
+    pub fn embedded() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let prefix = format!("t{}", Uuid::now_v7().simple());
         let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
-        let (queue, claims, ledger) = match kind {
-            Kind::Embedded => (file("queue.db"), file("queue.db"), file("ledger.db")),
-            Kind::Scaled => (
-                told("OPTOUT_TEST_AMQP_URL"),
-                told("OPTOUT_TEST_REDIS_URL"),
-                database().await,
-            ),
-        };
+        let (queue, claims, ledger) = (file("queue.db"), file("queue.db"), file("ledger.db"));
+        Self::of(Kind::Embedded, folder, [queue, claims, ledger])
+    }
+
+    /// A prefix and a database of their own on the servers that `url` knows by name.
+    pub async fn scaled(url: impl Fn(&str) -> String) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = database(&url("POSTGRES")).await;
+        Self::of(Kind::Scaled, folder, [url("AMQP"), url("REDIS"), ledger])
+    }
+
+    fn of(kind: Kind, folder: TempDir, [queue, claims, ledger]: [String; 3]) -> Self {
         Self {
             kind,
             folder,
             queue,
             claims,
             ledger,
-            prefix,
+            prefix: format!("t{}", Uuid::now_v7().simple()),
         }
     }
 
@@ -81,11 +92,10 @@ pub fn told(variable: &str) -> String {
         .unwrap_or_else(|_| panic!("{variable} is not set: run the tests by scripts/test"))
 }
 
-/// A new database on the tests' PostgreSQL server.
-pub(crate) async fn database() -> String {
+/// A new database on the PostgreSQL server at `url`.
+async fn database(url: &str) -> String {
     install_default_drivers();
-    let url = told("OPTOUT_TEST_POSTGRES_URL");
-    let server = AnyPool::connect(&url).await.expect("the tests' PostgreSQL");
+    let server = AnyPool::connect(url).await.expect("the tests' PostgreSQL");
     let name = format!("e2e_{}", Uuid::now_v7().simple());
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
         .execute(&server)
