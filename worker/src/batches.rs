@@ -2,10 +2,11 @@
 
 use crate::stage::{Item, SUSPECT};
 
-/// Bodies are written as text of twice their length, and a parameter of PostgreSQL ends at 255 MiB.
-const BATCH_BYTES: usize = 32 << 20;
+/// Some hundred events. A batch is one transaction, which in SQLite keeps all others waiting, an opt-out's among them; more
+/// of them are hardly cheaper together.
+const BATCH_BYTES: usize = 256 << 10;
 
-/// What is routed together: as much as one statement bears. What keeps coming back comes last and by itself, so that
+/// What is routed together: as much as is soon done. A message that is larger is a batch by itself. What keeps coming back comes last and by itself, so that
 /// what was taken beside a message that kills its worker is done before it.
 pub(crate) fn batches(items: impl Iterator<Item = Item>) -> Vec<Vec<Item>> {
     let (suspects, fresh): (Vec<_>, Vec<_>) =
@@ -43,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_no_larger_than_a_statement_bears() {
+    fn a_batch_is_no_larger_than_is_soon_done() {
         let large = BATCH_BYTES / 2;
         let items = [large, large, large, 2 * BATCH_BYTES].map(|size| Item::test(size, 1));
         let batches = batches(items.into_iter());

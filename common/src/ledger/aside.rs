@@ -71,7 +71,7 @@ impl Ledger {
         }
         in_order(&mut values);
         let query = self.query(text).bind(rows(&values));
-        query.execute(&self.pool).await?;
+        query.execute(&self.writer).await?;
         let found = self.refusals(rows(&values)).await?;
         let standing = |id: &Uuid| found.get(id).copied().unwrap_or(Leave::Unknown);
         Ok(ids.iter().map(standing).collect())
@@ -100,11 +100,11 @@ impl Ledger {
             let query = self.query(text).bind(DELETED);
             let target = endpoint::target(parsed(&id)?);
             let query = query.bind(target).bind(limit);
-            let dead = query.execute(&self.pool).await?.rows_affected();
+            let dead = query.execute(&self.writer).await?.rows_affected();
             if dead == 0 && row.try_get::<i64, _>(1)? < forget {
                 self.query("DELETE FROM endpoints WHERE id = $1 AND deleted_at IS NOT NULL")
                     .bind(id)
-                    .execute(&self.pool)
+                    .execute(&self.writer)
                     .await?;
             }
             buried += dead;

@@ -67,7 +67,7 @@ impl Ledger {
         in_order(&mut values);
         let noted = self.query(text).bind(rows(&values));
         let mut failing = vec![];
-        for row in noted.fetch_all(&self.pool).await? {
+        for row in noted.fetch_all(&self.writer).await? {
             let enabled = row.try_get::<i64, _>(3)? != 0;
             let Some(since) = row.try_get::<Option<i64>, _>(2)?.filter(|_| enabled) else {
                 continue;

@@ -68,7 +68,7 @@ impl Ledger {
             .bind(owner.to_string())
             .bind(period(lease));
         let mut leaves = HashMap::with_capacity(deliveries.len());
-        for row in granted.fetch_all(&self.pool).await? {
+        for row in granted.fetch_all(&self.writer).await? {
             let attempt = u32::try_from(row.try_get::<i64, _>(1)?)
                 .unwrap_or(u32::MAX)
                 .saturating_add(1);
@@ -120,7 +120,7 @@ impl Ledger {
             UPDATE deliveries SET next_attempt_at = next_attempt_at - (moved_at - {now}),
                 lease_until = lease_until - (moved_at - {now}), moved_at = {now}
             FROM {rows} WHERE deliveries.id = rows.value->>'id' AND moved_at > {now}";
-        self.query(text).bind(ids).execute(&self.pool).await?;
+        self.query(text).bind(ids).execute(&self.writer).await?;
         Ok(())
     }
 
@@ -181,7 +181,7 @@ impl Ledger {
             .query(text)
             .bind(delivery.to_string())
             .bind(why.to_owned())
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         Ok(buried.rows_affected() > 0)
     }

@@ -91,6 +91,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Ledger {
     pool: AnyPool,
+    /// For all that writes. SQLite lets one connection write at a time, and the others ask again and again, the longer the
+    /// seldomer; so there they are one, for which callers wait in a line.
+    writer: AnyPool,
     dialect: Dialect,
     pepper: Option<Pepper>,
     /// Whether the pepper is known to be the one that contacts were erased with: else they would not be found.
@@ -159,8 +162,7 @@ impl Ledger {
             Some(path) => (Dialect::Sqlite, sqlite_url(path)?),
             None => (Dialect::Postgres, url.to_owned()),
         };
-        let pool = AnyPoolOptions::new()
-            .max_connections(max_connections)
+        let options = AnyPoolOptions::new()
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
@@ -177,10 +179,18 @@ impl Ledger {
             .before_acquire(|connection, _| {
                 let fit = !connection.is_in_transaction();
                 Box::pin(async move { Ok(fit) })
-            })
+            });
+        let pool = options
+            .clone()
+            .max_connections(max_connections)
             .connect_lazy(&url)?;
+        let writer = match dialect {
+            Dialect::Postgres => pool.clone(),
+            Dialect::Sqlite => options.max_connections(1).connect_lazy(&url)?,
+        };
         Ok(Self {
             pool,
+            writer,
             dialect,
             pepper: None,
             pepper_fits: Arc::default(),
@@ -280,8 +290,8 @@ impl Ledger {
     /// be refused in the middle.
     async fn begin(&self) -> Result<Transaction<'static, Any>> {
         Ok(match self.dialect {
-            Dialect::Postgres => self.pool.begin().await?,
-            Dialect::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
+            Dialect::Postgres => self.writer.begin().await?,
+            Dialect::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
         })
     }
 

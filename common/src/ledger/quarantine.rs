@@ -147,7 +147,7 @@ impl Ledger {
             .query(text)
             .bind(id.to_string())
             .bind(micros(now))
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.writer)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let envelope = self
@@ -164,7 +164,7 @@ impl Ledger {
         self.query(text)
             .bind(id.to_string())
             .bind(micros(asked_at))
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         Ok(())
     }

@@ -24,7 +24,7 @@ impl Ledger {
             "UPDATE deliveries SET {RESTART}, moved_at = {{now}} WHERE id = $1 AND erased = 0"
         ))
         .bind(delivery.to_string())
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await?;
         let text = format!(
             "SELECT {}, target FROM deliveries JOIN events ON events.id = event_id WHERE deliveries.id = $1 AND erased = 0",
@@ -60,7 +60,7 @@ impl Ledger {
             .bind(target.to_owned())
             .bind(period(still))
             .bind(limit);
-        let found = found.fetch_all(&self.pool).await?;
+        let found = found.fetch_all(&self.writer).await?;
         let ids = found
             .iter()
             .map(|row| Ok(json!({ "id": row.try_get::<String, _>(0)? })))

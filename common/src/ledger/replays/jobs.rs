@@ -81,7 +81,7 @@ impl Ledger {
                 .bind(before.unwrap_or_default())
                 .bind(row.try_get::<i64, _>("cursor_at")?)
                 .bind(row.try_get::<String, _>("cursor_id")?);
-            if taken.execute(&self.pool).await?.rows_affected() > 0 {
+            if taken.execute(&self.writer).await?.rows_affected() > 0 {
                 jobs.push(job_of(row, owner)?);
             }
         }
@@ -94,7 +94,7 @@ impl Ledger {
             "UPDATE replays SET lease_until = NULL WHERE state = 'running' AND lease_owner = $1";
         self.query(text)
             .bind(owner.to_string())
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Ledger {
             .bind(job.replay.id.to_string())
             .bind(job.cursor.at)
             .bind(job.cursor.id.clone())
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         Ok(())
     }
@@ -186,7 +186,7 @@ impl Ledger {
             .bind(job.owner.to_string())
             .bind(why.to_owned())
             .bind(micros(clock::now()))
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         Ok(())
     }

@@ -119,12 +119,12 @@ async fn a_transaction_that_sqlite_ended_by_itself_is_the_last_that_fails() {
     let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
     let ledger = Ledger::connect(&url, 1).await.unwrap();
     let full = "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ROLLBACK, 'as a full disk does'); END";
-    sqlx::raw_sql(full).execute(&ledger.pool).await.unwrap();
+    sqlx::raw_sql(full).execute(&ledger.writer).await.unwrap();
     let envelope = envelope();
     let events = [event(&envelope, Kind::Unsubscribed, "1", 0)];
     let entries = [entry(&envelope, &events, &[])];
     ledger.record(&entries).await.unwrap_err();
     let mended = "DROP TRIGGER full";
-    sqlx::raw_sql(mended).execute(&ledger.pool).await.unwrap();
+    sqlx::raw_sql(mended).execute(&ledger.writer).await.unwrap();
     assert_eq!(ledger.record(&entries).await.unwrap(), [Recorded::Owned]);
 }
