@@ -172,6 +172,13 @@ impl World {
             assert!(ended.success(), "{}: {ended}", process.program());
         }
     }
+
+    /// Starts all of them again.
+    pub(crate) async fn again(&mut self) {
+        for process in &mut self.processes {
+            process.again().await;
+        }
+    }
 }
 
 /// What the processes stand on.
