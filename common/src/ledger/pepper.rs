@@ -13,6 +13,10 @@ use crate::{contact::Contact, signature::hmac_sha256};
 /// number begins with a `+`.
 const PREFIX: &str = "erased:";
 
+/// The same as [`Contact::is_erased`], of an event's contact in a statement.
+pub(super) const NAMES_ERASED: &str =
+    "events.contact LIKE 'erased:%' AND events.contact NOT LIKE '%@%'";
+
 /// The key of the hashes. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Pepper {

@@ -6,7 +6,9 @@ use serde_json::json;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 use uuid::Uuid;
 
-use super::{Entry, Ledger, Recorded, Result, in_order, parsed, record::events, rows};
+use super::{
+    Entry, Ledger, Recorded, Result, in_order, parsed, pepper::NAMES_ERASED, record::events, rows,
+};
 use crate::{contact::Contact, event::Event};
 
 /// An event that the ledger has.
@@ -34,11 +36,12 @@ impl Ledger {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let text = "
-            SELECT events.id, events.envelope_id, events.fingerprint, 
-                CAST(CASE WHEN events.contact LIKE 'erased:%' AND events.contact NOT LIKE '%@%' THEN 1 ELSE 0 END AS BIGINT)
-            FROM {rows} JOIN events ON events.id = rows.value->>'id'";
-        let found = self.query(text).bind(rows(&ids));
+        let text = format!(
+            "SELECT events.id, events.envelope_id, events.fingerprint,
+                CAST(CASE WHEN {NAMES_ERASED} THEN 1 ELSE 0 END AS BIGINT)
+            FROM {{rows}} JOIN events ON events.id = rows.value->>'id'"
+        );
+        let found = self.query(&text).bind(rows(&ids));
         let found = found.fetch_all(&mut **transaction).await?;
         let known = |row: &AnyRow| {
             let known = Known {

@@ -38,13 +38,19 @@ async fn accepted(door: &Door, body: &str) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-/// Waits until the broker has so many envelopes, and gives them in their order.
-async fn arrived(broker: &TestQueue, count: usize) -> Vec<Envelope> {
+/// Waits until it is so.
+async fn until(what: &str, is: impl AsyncFn() -> bool) {
     let begun = Instant::now();
-    while broker.envelopes().len() < count {
-        assert!(begun.elapsed() < STUCK, "{:?}", broker.stored());
+    while !is().await {
+        assert!(begun.elapsed() < STUCK, "waited in vain: {what}");
         sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Waits until the broker has so many envelopes, and gives them in their order.
+async fn arrived(broker: &TestQueue, count: usize) -> Vec<Envelope> {
+    let what = format!("{count} envelopes arrive");
+    until(&what, async || broker.envelopes().len() >= count).await;
     broker.envelopes()
 }
 
@@ -178,11 +184,10 @@ async fn a_full_spool_answers_503_and_what_it_took_is_kept() {
     assert_eq!(arrived(&broker, taken).await.len(), taken);
     // Once that is out of the file, there is room again.
     broker.become_(Behaviour::Away);
-    let begun = Instant::now();
-    while door.post("/webhooks/a", &[], large.as_bytes()).await.status != 200 {
-        assert!(begun.elapsed() < STUCK);
-        sleep(Duration::from_millis(10)).await;
-    }
+    until("there is room", async || {
+        door.post("/webhooks/a", &[], large.as_bytes()).await.status == 200
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -199,13 +204,12 @@ async fn doors_that_share_a_file_send_on_for_each_other() {
         accepted(&one, &body("unsubscribed", number)).await;
     }
     // The first one has a batch in hand, and the other one takes the rest.
-    let elsewhere = arrived(&connected, 1).await.len();
+    arrived(&connected, 1).await;
     cut_off.become_(Behaviour::Store);
-    let begun = Instant::now();
-    while cut_off.envelopes().len() + connected.envelopes().len() < 50 {
-        assert!(begun.elapsed() < STUCK, "{elsewhere}");
-        sleep(Duration::from_millis(10)).await;
-    }
+    until("both have sent on what there was", async || {
+        cut_off.envelopes().len() + connected.envelopes().len() >= 50
+    })
+    .await;
     accepted(&one, &body("unsubscribed", 50)).await;
     stop(one).await;
     stop(two).await;
