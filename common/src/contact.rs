@@ -131,15 +131,11 @@ impl Contact {
         if let Some((local, domain)) = self.address.rsplit_once('@') {
             return format!("{}…@{domain}", local.chars().next().unwrap_or('…'));
         }
-        let (head, tail) = (
-            5.min(self.address.len()),
-            self.address.len().saturating_sub(2),
-        );
-        format!(
-            "{}…{}",
-            &self.address[..head],
-            &self.address[tail.max(head)..]
-        )
+        // By characters: what a message or an old row holds need not be a number.
+        let head: String = self.address.chars().take(5).collect();
+        let rest: Vec<_> = self.address.chars().skip(5).collect();
+        let tail: String = rest[rest.len().saturating_sub(2)..].iter().collect();
+        format!("{head}…{tail}")
     }
 }
 
@@ -261,7 +257,16 @@ mod tests {
             Contact::parse("jane@example.com").unwrap().masked(),
             "j…@example.com"
         );
-        assert_eq!(Contact::parse("+15551234567").unwrap().masked(), "+1555…67");
+        let mut phone = Contact::parse("+15551234567").unwrap();
+        assert_eq!(phone.masked(), "+1555…67");
+        for (address, masked) in [
+            ("+155😀51234567", "+155😀…67"),
+            ("+155", "+155…"),
+            ("", "…"),
+        ] {
+            phone.address = address.to_owned();
+            assert_eq!(phone.masked(), masked);
+        }
     }
 
     proptest! {
