@@ -18,6 +18,7 @@ use common::{
     http::Problem,
     ledger::Suppression,
 };
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -180,10 +181,12 @@ async fn answer(app: &App, query: Result<Query>) -> Result<Answer> {
             "is missing, and so is phone: at least one of them is needed",
         ));
     }
-    let mut suppressions = vec![];
-    for contact in [email, phone].iter().flatten() {
-        suppressions.extend(asked(app.ledger.check(contact, scope.as_deref())).await?);
-    }
+    let contacts = [email, phone];
+    let asked = contacts
+        .iter()
+        .flatten()
+        .map(|contact| app.checks.ask(contact, scope.as_deref()));
+    let suppressions = try_join_all(asked).await?.concat();
     Ok(Answer {
         unsubscribed: !suppressions.is_empty(),
         suppressions,

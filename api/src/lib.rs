@@ -9,6 +9,7 @@ mod body;
 mod brevo;
 mod changes;
 mod check;
+mod checks;
 mod compliance;
 mod contacts;
 mod cors;
@@ -71,6 +72,7 @@ pub use error::Error;
 pub use openapi::document;
 
 use crate::{
+    checks::Checks,
     endpoints::Rules,
     keyring::Keyring,
     openapi::Description,
@@ -84,6 +86,7 @@ pub struct App {
     pub ledger: Ledger,
     pub queue: Arc<dyn Queue>,
     keys: Keyring,
+    checks: Checks,
     /// The websites whose pages may ask.
     cors_origins: Vec<Origin>,
     /// The names of the configured sources.
@@ -102,6 +105,7 @@ impl App {
         ledger: Ledger,
         queue: Arc<dyn Queue>,
         trail: Trail,
+        lifecycle: &Lifecycle,
     ) -> Result<Self, NoClient> {
         let targets = config
             .targets
@@ -109,6 +113,7 @@ impl App {
             .map(|target| (target.name.clone(), target.enabled));
         Ok(Self {
             endpoints: Rules::new(config)?,
+            checks: Checks::start(ledger.clone(), lifecycle),
             ledger,
             queue,
             keys: Keyring::new(&config.api),
@@ -290,7 +295,7 @@ pub fn run(
         "audit",
         trail::write(acts, ledger.clone(), lifecycle.clone()),
     );
-    let app = Arc::new(App::new(config, ledger, queue, trail)?);
+    let app = Arc::new(App::new(config, ledger, queue, trail, lifecycle)?);
     lifecycle.spawn("replay", replays::run(Arc::clone(&app), lifecycle.clone()));
     lifecycle.spawn(
         "api",

@@ -1,8 +1,8 @@
 //! Talkable's question before each mail: has this person unsubscribed?
 //!
-//! It is answered from the ledger by one query, and writing nothing: the audit record is made off the path. A doubt
-//! means "do not send": whatever keeps the question from being answered, `[api.talkable] when_unknown` is the answer, and
-//! an error holds one, too, for whoever reads no status.
+//! It is answered from the ledger, by one query with whatever else is asked meanwhile, and writing nothing: the audit
+//! record is made off the path. A doubt means "do not send": whatever keeps the question from being answered,
+//! `[api.talkable] when_unknown` is the answer, and an error holds one, too, for whoever reads no status.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -20,6 +20,7 @@ use common::{
     providers::talkable::{Asked, PATH, Question},
     signature,
 };
+use futures_util::future::try_join_all;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::timeout;
@@ -121,11 +122,13 @@ async fn answer(app: &App, asked: &Asked) -> bool {
     if settings.heed_unsubscribed_at && asked.says_unsubscribed {
         return true;
     }
-    let question = app
-        .ledger
-        .check_all(&asked.contacts, settings.scope.as_deref());
-    match timeout(PATIENCE, question).await {
-        Ok(Ok(answers)) => answers.contains(&true),
+    let scope = settings.scope.as_deref();
+    let questions = asked
+        .contacts
+        .iter()
+        .map(|contact| app.checks.ask(contact, scope));
+    match timeout(PATIENCE, try_join_all(questions)).await {
+        Ok(Ok(answers)) => answers.iter().any(|found| !found.is_empty()),
         Ok(Err(error)) => {
             warn!(%error, "Talkable's question cannot be answered");
             settings.when_unknown

@@ -1,8 +1,11 @@
 //! The question before every send.
 
+use common::ledger;
+use futures_util::future::join_all;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::Error;
 
 /// Jane left the list `spring` and her phone complained.
 async fn fill(door: &Door) {
@@ -144,6 +147,44 @@ async fn what_cannot_be_answered_never_reads_as_subscribed() {
             assert_eq!(answer.body["unsubscribed"], true, "{query}");
             assert_eq!(answer.headers["content-type"], "application/problem+json");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn checks_that_come_together_are_each_answered_by_their_own_contact_and_scope() {
+    on_each(async |door| {
+        fill(door).await;
+        let (jane, john) = ("jane@example.com", "john@example.com");
+        let contact = |address| Contact::email(address).unwrap();
+        let cases = [
+            (jane, None, 1),
+            (jane, Some("spring"), 1),
+            (jane, Some("autumn"), 0),
+            (john, None, 0),
+            // PostgreSQL refuses the query that this is in; SQLite finds nothing.
+            (jane, Some("\0"), 0),
+        ];
+        let asked = (0..500).map(|n| {
+            let (address, scope, expected) = cases[n % cases.len()];
+            async move {
+                let answer = door.app.checks.ask(&contact(address), scope).await;
+                let refused = matches!(&answer, Err(Error::Ledger(ledger::Error::Refused(_))));
+                assert!(
+                    answer.is_ok() || (refused && scope == Some("\0")),
+                    "{answer:?}"
+                );
+                for suppression in answer.iter().flatten() {
+                    assert_eq!(suppression.contact, address);
+                }
+                assert_eq!(
+                    answer.unwrap_or_default().len(),
+                    expected,
+                    "{address} {scope:?}"
+                );
+            }
+        });
+        join_all(asked).await;
     })
     .await;
 }

@@ -58,6 +58,7 @@ fn strict(door: &Door) -> Door {
         ledger.clone(),
         Arc::<Recorder>::clone(&queue),
         trail,
+        &Lifecycle::new(),
     );
     let app = Arc::new(app.unwrap());
     Door {

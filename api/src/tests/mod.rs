@@ -49,6 +49,7 @@ use common::{
     event::{Draft, Event, Identity, Kind, Undetermined},
     http::hardened,
     ledger::{Entry, Finished, Ledger},
+    lifecycle::Lifecycle,
     providers::Provider,
     queue::QueueName,
 };
@@ -65,6 +66,7 @@ use recorder::Recorder;
 
 use crate::{
     App,
+    checks::Checks,
     endpoints::Rules,
     keyring::Keyring,
     openapi::Description,
@@ -158,6 +160,7 @@ impl Door {
             ledger: ledger.clone(),
             queue: Arc::<Recorder>::clone(&queue),
             keys: Keyring::new(&config.api),
+            checks: Checks::start(ledger.clone(), &Lifecycle::new()),
             cors_origins: vec![],
             sources: BTreeSet::from(["shop".to_owned(), "news".to_owned(), "api".to_owned()]),
             targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
@@ -186,7 +189,15 @@ impl Door {
         let loaded = Loaded::from_text(text, BTreeMap::new()).unwrap();
         assert_eq!(loaded.mistakes(), []);
         let queue = Arc::<Recorder>::clone(&self.queue);
-        App::new(&loaded.config, self.ledger.clone(), queue, Trail::new().0).unwrap()
+        let (trail, lifecycle) = (Trail::new().0, Lifecycle::new());
+        App::new(
+            &loaded.config,
+            self.ledger.clone(),
+            queue,
+            trail,
+            &lifecycle,
+        )
+        .unwrap()
     }
 
     /// Asks with the key of a role that may do it.

@@ -20,7 +20,14 @@ fn door_with(door: &Door, settings: &str) -> (Router, Lifecycle) {
     let write = trail::write(acts, door.ledger.clone(), lifecycle.clone());
     lifecycle.spawn("audit", write);
     let queue = Arc::<Recorder>::clone(&door.queue);
-    let app = App::new(&loaded.config, door.ledger.clone(), queue, trail).unwrap();
+    let app = App::new(
+        &loaded.config,
+        door.ledger.clone(),
+        queue,
+        trail,
+        &lifecycle,
+    )
+    .unwrap();
     (router(Arc::new(app)), lifecycle)
 }
 

@@ -13,7 +13,7 @@ use sqlx::{
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Ledger, Page, Result, events, micros, page::Cursor, parsed, rows, timestamp};
+use super::{Error, Ledger, Page, Result, events, micros, page::Cursor, parsed, rows, timestamp};
 use crate::{
     contact::{Channel, Contact},
     event::{Event, Kind, Lane, Origin},
@@ -80,24 +80,33 @@ impl Ledger {
     /// What suppresses a contact in `scope`: that scope's registers and the global ones. Without a scope, whatever
     /// suppresses it anywhere: the strictest answer.
     pub async fn check(&self, contact: &Contact, scope: Option<&str>) -> Result<Vec<Suppression>> {
+        let mut answers = self.check_each(&[(contact, scope)]).await?;
+        Ok(answers.swap_remove(0))
+    }
+
+    /// The same of each of these contacts, each in a scope of its own, by one query.
+    pub async fn check_each(
+        &self,
+        questions: &[(&Contact, Option<&str>)],
+    ) -> Result<Vec<Vec<Suppression>>> {
         self.can_find_erased()?;
-        let (address, pseudonym) = self.names(contact);
-        let query = self
-            .query(&check())
-            .bind(address)
-            .bind(pseudonym)
-            .bind(contact.channel.to_string());
-        let found = query
-            .bind(scope.map(str::to_owned))
-            .fetch_all(&self.pool)
-            .await?;
-        let as_asked = |row| {
-            Ok(Suppression {
-                contact: contact.address.clone(),
-                ..suppression(row)?
+        let wanted = (0..).zip(questions).flat_map(|(number, (contact, scope))| {
+            self.both_names(contact).map(move |name| {
+                json!({ "number": number, "contact": name, "channel": contact.channel, "scope": scope })
             })
-        };
-        found.iter().map(as_asked).collect()
+        });
+        let wanted = rows(&wanted.collect::<Vec<_>>());
+        let found = self.query(&check_each()).bind(wanted);
+        let mut answers = vec![vec![]; questions.len()];
+        for row in found.fetch_all(&self.pool).await? {
+            let number: i64 = row.try_get("number")?;
+            let number = usize::try_from(number).map_err(|_| Error::Corrupt(number.to_string()))?;
+            answers[number].push(Suppression {
+                contact: questions[number].0.address.clone(),
+                ..suppression(&row)?
+            });
+        }
+        Ok(answers)
     }
 
     /// Which of these contacts [`Ledger::check`] would find suppressed, in their order, by one query.
@@ -143,13 +152,16 @@ impl Ledger {
     /// The contacts to be looked for, each under both of its names.
     fn wanted(&self, contacts: &[Contact]) -> Vec<Value> {
         let names = contacts.iter().flat_map(|contact| {
-            let (address, pseudonym) = self.names(contact);
-            [Some(address), pseudonym]
-                .into_iter()
-                .flatten()
-                .map(move |name| json!({ "contact": name, "asked": contact.address, "channel": contact.channel }))
+            self.both_names(contact).map(
+                move |name| json!({ "contact": name, "asked": contact.address, "channel": contact.channel }),
+            )
         });
         names.collect()
+    }
+
+    fn both_names(&self, contact: &Contact) -> impl Iterator<Item = String> + use<> {
+        let (address, pseudonym) = self.names(contact);
+        [Some(address), pseudonym].into_iter().flatten()
     }
 }
 
@@ -315,13 +327,15 @@ pub(super) fn listing(filter: &SuppressionFilter, order: Order) -> String {
     )
 }
 
-/// What suppresses one contact, under either of its names.
-pub(super) fn check() -> String {
+/// What suppresses each of many contacts, each in a scope of its own, by the same key as [`CHECK_ALL`].
+pub(super) fn check_each() -> String {
     format!(
-        "SELECT {COLUMNS} FROM registers
-        WHERE contact IN ($1, $2) AND channel = $3 AND suppressed = 1
-            AND ($4 IS NULL OR scope = $4 OR scope = 'global')
-        ORDER BY scope, source, lane"
+        "SELECT {COLUMNS}, CAST(rows.value->>'number' AS BIGINT) AS number
+        FROM {{rows}} JOIN registers
+            ON registers.contact = rows.value->>'contact' AND registers.channel = rows.value->>'channel'
+        WHERE suppressed = 1
+            AND (rows.value->>'scope' IS NULL OR scope = rows.value->>'scope' OR scope = 'global')
+        ORDER BY number, scope, source, lane"
     )
 }
 
