@@ -39,6 +39,17 @@ pub(crate) async fn declare(url: &str, queue: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many messages a queue has, as far as the broker has counted them.
+pub(crate) async fn depth(url: &str, queue: &str) -> anyhow::Result<u64> {
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let channel = channel(url).await?;
+    let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
+    Ok(declared.await.context("a queue")?.message_count().into())
+}
+
 /// Deletes a queue with all that is in it.
 pub(crate) async fn delete(url: &str, queue: &str) -> anyhow::Result<()> {
     let channel = channel(url).await?;

@@ -24,7 +24,7 @@ use crate::{
     world::{World, address, stop},
 };
 
-const COLUMNS: [&str; 7] = [
+pub(crate) const COLUMNS: [&str; 7] = [
     "requests/s",
     "p50 ms",
     "p99 ms",
@@ -44,8 +44,8 @@ const WARM_UP: Duration = Duration::from_secs(1);
 
 /// One round's figures.
 #[derive(Debug, Clone)]
-struct Round {
-    rate: f64,
+pub(crate) struct Round {
+    pub(crate) rate: f64,
     latency: Latency,
     /// Processor time a request, in microseconds.
     server: f64,
@@ -194,7 +194,7 @@ async fn ceiling(
 }
 
 /// Ingress itself, on stores of its own.
-async fn product(
+pub(crate) async fn product(
     world: &mut World,
     options: &Options,
     connections: usize,
@@ -220,7 +220,11 @@ async fn product(
 }
 
 /// Warms up, then measures. Also how many were answered 200, all together.
-async fn measure(world: &World, server: u32, plan: Plan) -> anyhow::Result<(Round, u64)> {
+pub(crate) async fn measure(
+    world: &World,
+    server: u32,
+    plan: Plan,
+) -> anyhow::Result<(Round, u64)> {
     let warm_up = send(
         Plan {
             time: WARM_UP,
@@ -287,13 +291,13 @@ async fn stored(world: &World, expected: u64) -> anyhow::Result<u64> {
     Ok(stored + queue.depth(&urgent).await?.ready)
 }
 
-fn median(mut rounds: Vec<Round>) -> Round {
+pub(crate) fn median(mut rounds: Vec<Round>) -> Round {
     rounds.sort_by(|one, other| one.rate.total_cmp(&other.rate));
     rounds.swap_remove(rounds.len() / 2)
 }
 
 impl Round {
-    fn figures(&self) -> Vec<Option<f64>> {
+    pub(crate) fn figures(&self) -> Vec<Option<f64>> {
         let [p50, p99] = [0.5, 0.99].map(|share| Some(self.latency.at(share)));
         let (server, load) = (Some(self.server), Some(self.load));
         vec![

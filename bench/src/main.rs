@@ -20,6 +20,7 @@ mod isolation;
 mod journal;
 mod latency;
 mod load;
+mod peers;
 mod report;
 mod stage;
 mod steady;
@@ -67,6 +68,8 @@ struct Options {
 enum Name {
     /// Accepted and confirmed requests against a bare handler and bare publishers
     Ingress,
+    /// Ingress beside what one would otherwise write
+    Peers,
     /// The stages against their ceilings, and one, three and ten targets
     Worker,
     /// The embedded stores against a bare SQLite insert
@@ -117,6 +120,7 @@ async fn main() -> anyhow::Result<()> {
     for name in names {
         match name {
             Name::Ingress => door::run(&options).await?,
+            Name::Peers => peers::run(&options).await?,
             Name::Worker => stage::run(&options).await?,
             Name::Stores => embedded::run(&options).await?,
             Name::Check => check::run(&options).await?,

@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 /// The kernel tells times in hundredths of a second, whatever its own clock's rate is.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Processor time that a process and its descendants have used so far, children that have ended included.
-pub(crate) fn processor(root: u32) -> anyhow::Result<Duration> {
+/// A process and all its descendants, each with the ticks of processor time that it and its ended children have used.
+fn tree(root: u32) -> anyhow::Result<HashMap<u32, u32>> {
     let mut processes = HashMap::new();
     for entry in fs::read_dir("/proc").context("/proc")?.flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|id| id.parse().ok()) else {
@@ -32,8 +32,12 @@ pub(crate) fn processor(root: u32) -> anyhow::Result<Duration> {
         true
     };
     let below = processes.iter().filter(|(id, _)| is_below(**id));
-    let ticks: u32 = below.map(|(_, (_, ticks))| ticks).sum();
-    Ok(TICK * ticks)
+    Ok(below.map(|(id, (_, ticks))| (*id, *ticks)).collect())
+}
+
+/// Processor time that a process and its descendants have used so far, children that have ended included.
+pub(crate) fn processor(root: u32) -> anyhow::Result<Duration> {
+    Ok(TICK * tree(root)?.values().sum::<u32>())
 }
 
 /// Processor time that one process has used so far, without its children.
@@ -54,8 +58,8 @@ fn read(stat: &str, fields: Range<usize>) -> Option<(u32, u32)> {
     Some((parent, ticks.sum::<Result<_, _>>().ok()?))
 }
 
-/// Memory of one process.
-#[derive(Debug, Clone, Copy)]
+/// Memory of processes; what they share counts for each.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Memory {
     /// Resident now, in MiB.
     pub(crate) resident: f64,
@@ -63,18 +67,21 @@ pub(crate) struct Memory {
     pub(crate) most: f64,
 }
 
-pub(crate) fn memory(id: u32) -> anyhow::Result<Memory> {
-    let status =
-        fs::read_to_string(format!("/proc/{id}/status")).context("the process's status")?;
-    let mebibytes = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        let kibibytes: u32 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-        Some(f64::from(kibibytes) / 1024.0)
-    };
-    Ok(Memory {
-        resident: mebibytes("VmRSS:").context("VmRSS")?,
-        most: mebibytes("VmHWM:").context("VmHWM")?,
-    })
+/// The memory of a process and its descendants.
+pub(crate) fn memory(root: u32) -> anyhow::Result<Memory> {
+    let mut memory = Memory::default();
+    for id in tree(root)?.into_keys() {
+        let status = fs::read_to_string(format!("/proc/{id}/status"));
+        let status = status.context("the process's status")?;
+        let mebibytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kibibytes: u32 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+            Some(f64::from(kibibytes) / 1024.0)
+        };
+        memory.resident += mebibytes("VmRSS:").context("VmRSS")?;
+        memory.most += mebibytes("VmHWM:").context("VmHWM")?;
+    }
+    Ok(memory)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod stores;
 
 use std::time::{Duration, Instant};
 
-pub use process::{API_KEY, FAULT, Process, binary, signal};
+pub use process::{API_KEY, FAULT, Process, binary, port, signal};
 pub use receiver::{Conduct, Heard, Receiver, Told};
 pub use servers::Servers;
 pub use stores::{Kind, Stores, told};

@@ -276,7 +276,7 @@ pub fn binary(program: &str) -> PathBuf {
 
 /// A port that nobody listens on, below those that the kernel hands out by itself: so it is still free when a process is
 /// started again on it.
-fn port() -> u16 {
+pub fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = 10_000 + u16::try_from(std::process::id() % 100).expect("below 100") * 200;
     loop {
