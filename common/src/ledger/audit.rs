@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Dialect, Error, Ledger, Result, micros, record::hex, rows, timestamp};
+use super::{Dialect, Error, Ledger, Result, micros, record::hex, timestamp};
 use crate::{clock, contact::Contact};
 
 /// Names the advisory lock under which records are chained one after the other.
@@ -145,11 +145,7 @@ impl Ledger {
                 rows.value->>'personal', rows.value->>'salt', rows.value->>'commitment', rows.value->>'hash'
             FROM {{rows}}"
         );
-        self.query(&text)
-            .bind(rows(&values))
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
+        self.put(transaction, &text, &values).await
     }
 
     /// The trail, newest first; `before` is the number of the last record of the page before.

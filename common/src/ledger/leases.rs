@@ -131,7 +131,6 @@ impl Ledger {
     pub async fn finish(&self, finished: &[Finished], owner: Uuid) -> Result<()> {
         let mut values: Vec<_> = finished.iter().map(finished_row).collect();
         in_order(&mut values);
-        let values = rows(&values);
         let mut transaction = self.begin().await?;
         let text = "
             INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, status, error, answer)
@@ -140,10 +139,7 @@ impl Ledger {
                 CAST(rows.value->>'status' AS BIGINT), rows.value->>'error', rows.value->>'answer'
             FROM {rows} WHERE TRUE
             ON CONFLICT (delivery_id, number) DO NOTHING";
-        self.query(text)
-            .bind(values.clone())
-            .execute(&mut *transaction)
-            .await?;
+        self.put(&mut transaction, text, &values).await?;
         let decides = "lease_owner = $2 OR rows.value->>'state' = 'delivered'";
         let text = format!(
             "UPDATE deliveries SET attempts_ever = CAST(rows.value->>'number' AS BIGINT),
@@ -161,11 +157,10 @@ impl Ledger {
             WHERE deliveries.id = rows.value->>'id' AND state <> 'delivered'
                 AND attempts_ever < CAST(rows.value->>'number' AS BIGINT)"
         );
-        self.query(&text)
-            .bind(values)
-            .bind(owner.to_string())
-            .execute(&mut *transaction)
-            .await?;
+        for values in self.parameters(&values) {
+            let update = self.query(&text).bind(values).bind(owner.to_string());
+            update.execute(&mut *transaction).await?;
+        }
         transaction.commit().await?;
         Ok(())
     }

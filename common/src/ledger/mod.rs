@@ -29,6 +29,7 @@ mod redrive;
 mod registers;
 mod repeats;
 mod replays;
+mod rows;
 mod submissions;
 mod suppressions;
 mod unrouted;
@@ -46,8 +47,6 @@ use std::{
 
 use jiff::Timestamp;
 use secrecy::SecretString;
-use serde::Serialize;
-use serde_json::Value;
 use sqlx::{
     Any, AnyPool, AssertSqlSafe, Connection as _, Transaction,
     any::{AnyArguments, AnyPoolOptions, install_default_drivers},
@@ -56,6 +55,7 @@ use sqlx::{
 
 use crate::contact::Contact;
 use pepper::Pepper;
+use rows::{in_order, rows};
 
 pub use audit::{Act, Audited, Broken, TrailFilter, Verified};
 pub use compliance::{Compliance, Late, Overdue, Percentiles, TargetTimes, Undelivered};
@@ -356,17 +356,6 @@ fn sqlite_url(path: &str) -> Result<String> {
     Ok(format!("sqlite:{file}?{mode}{options}")
         .trim_end_matches(['?', '&'])
         .to_owned())
-}
-
-/// Rows as one JSON parameter.
-fn rows<T: Serialize>(rows: &[T]) -> String {
-    serde_json::to_string(rows).expect("rows have text keys")
-}
-
-/// Puts rows in the order of their ids: the same for all workers, so that two that write the same rows do not wait for
-/// each other in a ring.
-fn in_order(rows: &mut [Value]) {
-    rows.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
 }
 
 /// A period as it is stored.

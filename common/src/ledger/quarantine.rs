@@ -9,9 +9,7 @@ use sqlx::{Any, Row, Transaction, any::AnyRow};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{
-    Entry, Ledger, Page, Result, Unreadable, micros, page::Cursor, parsed, rows, timestamp,
-};
+use super::{Entry, Ledger, Page, Result, Unreadable, micros, page::Cursor, parsed, timestamp};
 use crate::{clock, envelope::Envelope, event::derived_id, names::names};
 
 names! {
@@ -82,9 +80,6 @@ impl Ledger {
                 (id, row(id, envelope, unreadable, now))
             })
             .collect();
-        if values.is_empty() {
-            return Ok(());
-        }
         let values: Vec<_> = values.into_values().collect();
         // A body that is tried again and still cannot be read is held again, with today's reason.
         let text = "
@@ -94,11 +89,7 @@ impl Ledger {
                 CAST(rows.value->>'created_at' AS BIGINT)
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO UPDATE SET state = 'held', reason = excluded.reason, retried_at = NULL";
-        self.query(text)
-            .bind(rows(&values))
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
+        self.put(transaction, text, &values).await
     }
 
     /// Lists what is in quarantine, newest first.

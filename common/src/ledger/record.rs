@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::{
     Ledger, Result, in_order, micros,
     repeats::{Known, decided},
-    rows,
 };
 use crate::{
     clock,
@@ -115,9 +114,6 @@ impl Ledger {
     ) -> Result<()> {
         let now = micros(clock::now());
         let mut values: Vec<_> = events.map(|event| event_row(event, now)).collect();
-        if values.is_empty() {
-            return Ok(());
-        }
         in_order(&mut values);
         let text = "
             INSERT INTO events (id, envelope_id, source, provider, kind, bounce_class, channel, contact, contact_raw,
@@ -134,11 +130,7 @@ impl Ledger {
                 CAST(rows.value->>'fingerprint' AS BIGINT), 0
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO NOTHING";
-        self.query(text)
-            .bind(rows(&values))
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
+        self.put(transaction, text, &values).await
     }
 
     async fn mark_conflicts(
@@ -160,16 +152,9 @@ impl Ledger {
             })
             .map(|(event, _)| json!({ "id": event.id }))
             .collect();
-        if conflicting.is_empty() {
-            return Ok(());
-        }
         let text =
             "UPDATE events SET conflicting = 1 FROM {rows} WHERE events.id = rows.value->>'id'";
-        self.query(text)
-            .bind(rows(&conflicting))
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
+        self.put(transaction, text, &conflicting).await
     }
 
     async fn insert_deliveries<'a>(
@@ -186,9 +171,6 @@ impl Ledger {
                 })
             })
             .collect();
-        if values.is_empty() {
-            return Ok(());
-        }
         in_order(&mut values);
         let text = "
             INSERT INTO deliveries (id, event_id, target, kind, state, attempts, attempts_ever, created_at, moved_at)
@@ -196,11 +178,7 @@ impl Ledger {
                 rows.value->>'state', 0, 0, CAST(rows.value->>'now' AS BIGINT), {now}
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO NOTHING";
-        self.query(text)
-            .bind(rows(&values))
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
+        self.put(transaction, text, &values).await
     }
 
     async fn insert_envelopes(
@@ -234,11 +212,7 @@ impl Ledger {
                 CAST(rows.value->>'malformed' AS BIGINT), CAST(rows.value->>'erased' AS BIGINT)
             FROM {rows} WHERE TRUE
             ON CONFLICT (id) DO NOTHING";
-        self.query(text)
-            .bind(rows(&values))
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
+        self.put(transaction, text, &values).await
     }
 }
 

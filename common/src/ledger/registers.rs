@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::{Any, Transaction};
 use uuid::Uuid;
 
-use super::{Ledger, Result, micros, rows};
+use super::{Ledger, Result, micros};
 use crate::{
     clock,
     event::{Effect, Event},
@@ -31,9 +31,6 @@ impl Ledger {
         let contacts: BTreeMap<_, _> = named
             .map(|contact| (&contact.address, pepper.pseudonym(contact)))
             .collect();
-        if contacts.is_empty() {
-            return Ok(());
-        }
         let values: Vec<_> = contacts
             .iter()
             .map(|(address, pseudonym)| json!({ "address": address, "pseudonym": pseudonym }))
@@ -45,11 +42,7 @@ impl Ledger {
                 SELECT 1 FROM registers AS other
                 WHERE other.contact = rows.value->>'address' AND other.channel = registers.channel
                     AND other.scope = registers.scope AND other.source = registers.source AND other.lane = registers.lane)";
-        self.query(text)
-            .bind(rows(&values))
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
+        self.put(transaction, text, &values).await
     }
 
     /// Folds the events into the registers: the later one wins, at the same instant the one that suppresses, and
@@ -60,9 +53,6 @@ impl Ledger {
         events: impl Iterator<Item = &'a Event>,
     ) -> Result<()> {
         let folded = fold(events);
-        if folded.is_empty() {
-            return Ok(());
-        }
         let now = micros(clock::now());
         let values: Vec<_> = folded.values().map(|set| set.row(now)).collect();
         let text = "
@@ -80,11 +70,7 @@ impl Ledger {
                 OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed > registers.suppressed)
                 OR (excluded.occurred_at = registers.occurred_at AND excluded.suppressed = registers.suppressed
                     AND excluded.event_id > registers.event_id)";
-        self.query(text)
-            .bind(rows(&values))
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
+        self.put(transaction, text, &values).await
     }
 }
 

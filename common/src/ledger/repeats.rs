@@ -7,7 +7,7 @@ use sqlx::{Any, Row, Transaction, any::AnyRow};
 use uuid::Uuid;
 
 use super::{
-    Entry, Ledger, Recorded, Result, in_order, parsed, pepper::NAMES_ERASED, record::events, rows,
+    Entry, Ledger, Recorded, Result, in_order, parsed, pepper::NAMES_ERASED, record::events,
 };
 use crate::{contact::Contact, event::Event};
 
@@ -33,16 +33,16 @@ impl Ledger {
             .chain(repeated)
             .map(|id| json!({ "id": id }))
             .collect();
-        if ids.is_empty() {
-            return Ok(HashMap::new());
-        }
         let text = format!(
             "SELECT events.id, events.envelope_id, events.fingerprint,
                 CAST(CASE WHEN {NAMES_ERASED} THEN 1 ELSE 0 END AS BIGINT)
             FROM {{rows}} JOIN events ON events.id = rows.value->>'id'"
         );
-        let found = self.query(&text).bind(rows(&ids));
-        let found = found.fetch_all(&mut **transaction).await?;
+        let mut found = vec![];
+        for ids in self.parameters(&ids) {
+            let query = self.query(&text).bind(ids);
+            found.extend(query.fetch_all(&mut **transaction).await?);
+        }
         let known = |row: &AnyRow| {
             let known = Known {
                 owner: parsed(&row.try_get::<String, _>(1)?)?,
@@ -75,19 +75,12 @@ impl Ledger {
             .chain(by_claim)
             .map(|(event, envelope)| json!({ "id": event, "envelope": envelope }))
             .collect();
-        if values.is_empty() {
-            return Ok(());
-        }
         in_order(&mut values);
         let text = "
             INSERT INTO repeats (event_id, envelope_id)
             SELECT rows.value->>'id', rows.value->>'envelope' FROM {rows} WHERE TRUE
             ON CONFLICT (event_id, envelope_id) DO NOTHING";
-        self.query(text)
-            .bind(rows(&values))
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
+        self.put(transaction, text, &values).await
     }
 }
 

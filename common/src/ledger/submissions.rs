@@ -150,10 +150,7 @@ impl Ledger {
             revoked("occurred_at"),
             revoked("event_id")
         );
-        self.query(&text)
-            .bind(rows(&values))
-            .execute(&mut *transaction)
-            .await?;
+        self.put(&mut transaction, &text, &values).await?;
         transaction.commit().await?;
         Ok(true)
     }
@@ -237,23 +234,16 @@ impl Ledger {
                     "at": micros(event.occurred_at), "event": event.id }))
             })
             .collect();
-        if values.is_empty() {
-            return Ok(());
-        }
         for (column, channel) in [("email", Channel::Email), ("phone", Channel::Sms)] {
             let text = format!(
                 "UPDATE consents SET revoked_at = CAST(rows.value->>'at' AS BIGINT), revoked_by = rows.value->>'event'
                 FROM {{rows}}, submissions
-                WHERE rows.value->>'channel' = $2 AND submissions.{column} = rows.value->>'contact'
+                WHERE rows.value->>'channel' = '{channel}' AND submissions.{column} = rows.value->>'contact'
                     AND submissions.submitted_at <= CAST(rows.value->>'at' AS BIGINT)
                     AND consents.submission_id = submissions.id AND consents.purpose = rows.value->>'purpose'
                     AND consents.granted = 1 AND consents.revoked_at IS NULL"
             );
-            self.query(&text)
-                .bind(rows(&values))
-                .bind(channel.to_string())
-                .execute(&mut **transaction)
-                .await?;
+            self.put(transaction, &text, &values).await?;
         }
         Ok(())
     }

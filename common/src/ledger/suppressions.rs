@@ -95,10 +95,13 @@ impl Ledger {
                 json!({ "number": number, "contact": name, "channel": contact.channel, "scope": scope })
             })
         });
-        let wanted = rows(&wanted.collect::<Vec<_>>());
-        let found = self.query(&check_each()).bind(wanted);
+        let mut found = vec![];
+        for wanted in self.parameters(&wanted.collect::<Vec<_>>()) {
+            let query = self.query(&check_each()).bind(wanted);
+            found.extend(query.fetch_all(&self.pool).await?);
+        }
         let mut answers = vec![vec![]; questions.len()];
-        for row in found.fetch_all(&self.pool).await? {
+        for row in found {
             let number: i64 = row.try_get("number")?;
             let number = usize::try_from(number).map_err(|_| Error::Corrupt(number.to_string()))?;
             answers[number].push(Suppression {

@@ -37,7 +37,7 @@ fn named(text: &str) -> Contact {
 }
 
 /// An object whose every key and value is `text`.
-fn object(text: &str) -> serde_json::Map<String, Value> {
+fn object(text: &str) -> serde_json::Map<String, serde_json::Value> {
     let deep = json!({ text: [text, { text: text }] });
     [(text.to_owned(), deep)].into_iter().collect()
 }
