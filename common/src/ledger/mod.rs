@@ -166,9 +166,11 @@ impl Ledger {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    sqlx::raw_sql(dialect.settings())
-                        .execute(connection)
-                        .await?;
+                    if dialect == Dialect::Sqlite {
+                        // FULL: a commit that was answered survives a power failure.
+                        let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000;";
+                        sqlx::raw_sql(settings).execute(connection).await?;
+                    }
                     Ok(())
                 })
             })
@@ -307,19 +309,6 @@ impl Ledger {
 }
 
 impl Dialect {
-    /// What each connection begins with.
-    fn settings(self) -> &'static str {
-        match self {
-            // Else a plan that was made while the tables were empty, to read them whole, is kept as they grow, until
-            // PostgreSQL counts their rows.
-            Self::Postgres => "SET plan_cache_mode = force_custom_plan",
-            // FULL: a commit that was answered survives a power failure.
-            Self::Sqlite => {
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000;"
-            }
-        }
-    }
-
     /// Puts this dialect's words in. Both databases read `$1`.
     fn text(self, text: &str) -> String {
         let (now, rows, bytes, unhex, uuid) = match self {

@@ -95,33 +95,3 @@ async fn a_check_reads_the_registers_of_its_contacts_and_no_others() {
         assert_eq!((suppressed, answers[1]), (500, true));
     }
 }
-
-#[tokio::test]
-async fn a_statement_that_was_planned_while_the_ledger_was_empty_goes_by_index_once_it_is_not() {
-    let ledgers = fresh().await;
-    let of_postgres = |fresh: &&Fresh| fresh.ledger.dialect == Dialect::Postgres;
-    let ledger = &ledgers.iter().find(of_postgres).unwrap().ledger;
-    let mut connection = ledger.pool.acquire().await.unwrap();
-    let asked = rows(&(0..100).map(contact).collect::<Vec<_>>());
-    let prepare = CHECK_ALL.replace("$2", "CAST(NULL AS text)");
-    let prepare = format!(
-        "PREPARE check_all(text) AS {}",
-        ledger.dialect.text(&prepare)
-    );
-    sqlx::raw_sql(AssertSqlSafe(prepare))
-        .execute(&mut *connection)
-        .await
-        .unwrap();
-    let execute = format!("EXECUTE check_all('{asked}')");
-    for _ in 0..10 {
-        sqlx::raw_sql(AssertSqlSafe(execute.clone()))
-            .execute(&mut *connection)
-            .await
-            .unwrap();
-    }
-    fill(ledger).await;
-    let explain = sqlx::query(AssertSqlSafe(format!("EXPLAIN {execute}")));
-    let steps = explain.fetch_all(&mut *connection).await.unwrap();
-    let steps: Vec<String> = steps.iter().map(|row| row.get(0)).collect();
-    is_by_index(&steps.join("\n"));
-}
