@@ -5,19 +5,24 @@
 
 use common::{
     contact::Contact,
-    ledger::{self, Ledger, Suppression},
+    ledger::{Ledger, Suppression},
     lifecycle::Lifecycle,
 };
 use futures_util::future::join_all;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
-use crate::error::{Error, Result, asked};
+use crate::error::{Error, PATIENCE, Result, asked};
 
 /// The most checks of one query.
 const MOST: usize = 256;
 
 /// Checks that wait for the next query; one more is answered "too late", as it would be.
 const WAITING: usize = 16_384;
+
+const LATE: Error = Error::Late("ledger");
 
 /// Asks what suppresses a contact. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,7 +32,7 @@ pub(crate) struct Checks(mpsc::Sender<Check>);
 struct Check {
     contact: Contact,
     scope: Option<String>,
-    answer: oneshot::Sender<ledger::Result<Vec<Suppression>>>,
+    answer: oneshot::Sender<Result<Vec<Suppression>>>,
 }
 
 impl Checks {
@@ -38,7 +43,7 @@ impl Checks {
         Self(sender)
     }
 
-    /// What [`Ledger::check`] answers.
+    /// What [`Ledger::check`] answers, if it does in time.
     pub(crate) async fn ask(
         &self,
         contact: &Contact,
@@ -50,9 +55,11 @@ impl Checks {
             scope: scope.map(str::to_owned),
             answer,
         };
-        self.0.try_send(check).map_err(|_| Error::Late("ledger"))?;
-        let answered = asked(async { Ok(answered.await.ok()) }).await?;
-        Ok(answered.ok_or(Error::Late("ledger"))??)
+        self.0.try_send(check).map_err(|_| LATE)?;
+        match timeout(PATIENCE, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(LATE),
+        }
     }
 }
 
@@ -62,12 +69,14 @@ async fn run(ledger: Ledger, mut checks: mpsc::Receiver<Check>) -> anyhow::Resul
         // Whoever has given up is asked for no longer.
         together.retain(|check| !check.answer.is_closed());
         let questions: Vec<_> = together.iter().map(Check::question).collect();
-        match ledger.check_each(&questions).await {
+        match asked(ledger.check_each(&questions)).await {
             Ok(answers) => {
                 for (check, answer) in together.drain(..).zip(answers) {
                     check.answer.send(Ok(answer)).ok();
                 }
             }
+            // They have waited as long as they may. The connection that hangs is let go of, and the next have another.
+            Err(Error::Late(_)) => together.clear(),
             // What is wrong with one, such as a text that the database does not take, is no fault of the others'.
             Err(_) => {
                 join_all(together.drain(..).map(|check| alone(&ledger, check))).await;
@@ -78,7 +87,7 @@ async fn run(ledger: Ledger, mut checks: mpsc::Receiver<Check>) -> anyhow::Resul
 }
 
 async fn alone(ledger: &Ledger, check: Check) {
-    let answer = ledger.check(&check.contact, check.scope.as_deref()).await;
+    let answer = asked(ledger.check(&check.contact, check.scope.as_deref())).await;
     check.answer.send(answer).ok();
 }
 

@@ -38,7 +38,7 @@ struct Peer {
     name: &'static str,
     /// So many times its rate is ingress to reach.
     times: f64,
-    /// Its program: by the path, or in `target/peers`.
+    /// As a shell would find it.
     program: &'static str,
     argument: &'static str,
 }

@@ -24,6 +24,7 @@ mod openapi;
 mod quarantine;
 mod recorder;
 mod replays;
+mod silence;
 mod submissions;
 mod suppressions;
 mod talkable;
