@@ -16,8 +16,8 @@ use tokio::{
 
 use crate::error::{Error, PATIENCE, Result, asked};
 
-/// The most checks of one query.
-const MOST: usize = 256;
+/// The most checks of one query: what fits into one TLS record, since what does not waits (see the ledger's `rows.rs`).
+const MOST: usize = 64;
 
 /// Checks that wait for the next query; one more is answered "too late", as it would be.
 const WAITING: usize = 16_384;

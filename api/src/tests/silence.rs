@@ -64,7 +64,10 @@ async fn a_connection_on_which_the_ledger_falls_silent_costs_the_checks_that_wai
         let text =
             "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND relation = 'registers'::regclass";
         let waiting = || sqlx::query_scalar::<_, i64>(text).fetch_one(&direct);
-        while waiting().await.unwrap() == 0 {}
+        let begun = Instant::now();
+        while waiting().await.unwrap() == 0 {
+            assert!(begun.elapsed() < Duration::from_mins(1), "nobody asks");
+        }
         silence.send(()).unwrap();
         lock.rollback().await.unwrap();
     };

@@ -7,9 +7,8 @@ use sqlx::{Any, Transaction};
 use super::{Dialect, Ledger, Result};
 
 /// The most bytes of rows in one statement to PostgreSQL, unless one row has more. sqlx 0.9.0 leaves Nagle's algorithm on
-/// (its issue 4335; mended, and not released yet): what follows a first TLS record, of 16 KiB, waits until the server's
-/// delayed acknowledgement, for 40 ms. A batch had ten such
-/// waits; more statements, each within one record, have none.
+/// (its issue 4335; mended, and not released yet): what follows a first TLS record, of 16 KiB, waits for the server's
+/// delayed acknowledgement, 40 ms. A batch had ten such waits; more statements, each within one record, have none.
 const MOST_AT_ONCE: usize = 14 << 10;
 
 impl Ledger {
