@@ -11,8 +11,8 @@ use crate::{
     error::{Result, asked},
 };
 
-/// The envelope and its body. All are null once the envelope is no longer kept, the body once a contact that it named
-/// was erased.
+/// The envelope and its body. All are null if the ledger has no such envelope; the body once a contact that it named was
+/// erased, or once it is older than payloads are kept.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Evidence {
     envelope: Option<StoredEnvelope>,
@@ -25,7 +25,7 @@ pub(crate) struct Evidence {
 impl Evidence {
     pub(crate) async fn of(app: &App, envelope: Uuid) -> Result<Self> {
         let envelope = asked(app.ledger.envelope(envelope)).await?;
-        let kept = envelope.as_ref().filter(|stored| !stored.erased);
+        let kept = envelope.as_ref().filter(|stored| stored.is_whole());
         let body = kept.map(|stored| &stored.envelope.body[..]);
         let text = body
             .and_then(|body| std::str::from_utf8(body).ok())

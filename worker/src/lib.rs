@@ -11,6 +11,7 @@
 //! | `deliver endpoints` | one for all endpoints that users registered ([`endpoints`]) |
 //! | `record` | what came of attempts ([`recorder`]) |
 //! | `poison`, `sweep`, `gauges` | what was parked, what does not move, what is measured |
+//! | `retention` | what is older than it is kept |
 
 mod attempt;
 mod batches;
@@ -23,6 +24,7 @@ mod overtaken;
 mod poison;
 mod recorder;
 mod reroute;
+mod retention;
 mod route;
 mod stage;
 mod sweep;
@@ -32,7 +34,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use common::{
     claims::Claims,
-    config::{Config, Source},
+    config::{Config, Retention, Source},
     delivery::State,
     endpoint,
     event::Kind,
@@ -75,6 +77,7 @@ pub struct App {
     pub schedule: Schedule,
     pub prefetch: u16,
     pub sweep_every: Duration,
+    pub retention: Retention,
     /// Set once the queues are declared; no loop begins before.
     prepared: SetOnce<()>,
 }
@@ -105,6 +108,7 @@ impl App {
             schedule: config.retry.clone(),
             prefetch: config.worker.prefetch,
             sweep_every: config.worker.sweep_every,
+            retention: config.ledger.retention,
             prepared: SetOnce::new(),
         }
     }
@@ -173,6 +177,8 @@ pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
     lifecycle.spawn("poison", poison);
     let sweep = sweep::run(Arc::clone(app), lifecycle.clone());
     lifecycle.spawn("sweep", prepared(app, lifecycle, sweep));
+    let retention = retention::run(app.ledger.clone(), app.retention, lifecycle.clone());
+    lifecycle.spawn("retention", retention);
     let gauges = sweep::gauges(Arc::clone(app), lifecycle.clone());
     lifecycle.spawn("gauges", prepared(app, lifecycle, gauges));
 }

@@ -3,7 +3,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{NAME_RULE, is_name};
+use super::{NAME_RULE, Retention, is_name};
 use crate::{
     hosts::{CA, Hosts},
     settings::Section,
@@ -34,6 +34,7 @@ pub struct Ledger {
     pub max_connections: u32,
     /// The key of the hashes that stand for erased contacts; without one none can be erased.
     pub pepper: Option<SecretString>,
+    pub retention: Retention,
 }
 
 impl Queue {
@@ -93,11 +94,13 @@ impl Ledger {
                 format!("is too short: a pepper has at least {SHORTEST_PEPPER} characters"),
             );
         }
+        let retention = Retention::read(section.section("retention"));
         section.finish();
         Self {
             url,
             max_connections,
             pepper,
+            retention,
         }
     }
 }

@@ -38,6 +38,15 @@ pub struct StoredEnvelope {
     pub malformed: i64,
     /// It named a contact that was erased: its body and headers are gone.
     pub erased: bool,
+    /// It is older than payloads are kept: its body and headers are gone.
+    pub expired: bool,
+}
+
+impl StoredEnvelope {
+    /// Whether its body and headers are there still.
+    pub fn is_whole(&self) -> bool {
+        !self.erased && !self.expired
+    }
 }
 
 /// The columns that [`event_of`] reads, in any order.
@@ -107,7 +116,7 @@ impl Ledger {
     /// One envelope, verbatim.
     pub async fn envelope(&self, id: Uuid) -> Result<Option<StoredEnvelope>> {
         let text = "
-            SELECT source, provider, received_at, content_type, headers, body, events, duplicates, malformed, erased
+            SELECT source, provider, received_at, content_type, headers, body, events, duplicates, malformed, erased, expired
             FROM envelopes WHERE id = $1";
         let Some(row) = self
             .query(text)
@@ -132,6 +141,7 @@ impl Ledger {
             duplicates: row.try_get(7)?,
             malformed: row.try_get(8)?,
             erased: row.try_get::<i64, _>(9)? == 1,
+            expired: row.try_get::<i64, _>(10)? == 1,
         }))
     }
 }

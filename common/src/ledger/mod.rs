@@ -29,6 +29,7 @@ mod redrive;
 mod registers;
 mod repeats;
 mod replays;
+mod retention;
 mod rows;
 mod submissions;
 mod suppressions;
@@ -69,6 +70,7 @@ pub use quarantine::{Held, HeldFilter, Quarantined};
 pub(crate) use record::hex;
 pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
+pub use retention::Expired;
 pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression, SuppressionFilter};
 pub use unrouted::Unrouted;
@@ -79,6 +81,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0002_api.sql"),
     include_str!("../../migrations/0003_keys.sql"),
     include_str!("../../migrations/0004_erasure.sql"),
+    include_str!("../../migrations/0005_retention.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.

@@ -9,7 +9,10 @@ use sqlx::{Any, Row, Transaction, any::AnyRow};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Entry, Ledger, Page, Result, Unreadable, micros, page::Cursor, parsed, timestamp};
+use super::{
+    Entry, Ledger, Page, Result, StoredEnvelope, Unreadable, micros, page::Cursor, parsed,
+    timestamp,
+};
 use crate::{clock, envelope::Envelope, event::derived_id, names::names};
 
 names! {
@@ -144,7 +147,7 @@ impl Ledger {
         let envelope = self
             .envelope(parsed(&row.try_get::<String, _>(0)?)?)
             .await?;
-        let kept = envelope.filter(|stored| !stored.erased);
+        let kept = envelope.filter(StoredEnvelope::is_whole);
         Ok(kept.map(|stored| (stored.envelope, now)))
     }
 

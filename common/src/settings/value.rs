@@ -7,6 +7,9 @@ use jiff::SignedDuration;
 use toml::Value;
 use url::Url;
 
+/// In seconds. The library knows no days, since one may have 23 hours or 25.
+const DAY: u64 = 24 * 60 * 60;
+
 /// A type that a setting can have.
 pub trait Setting: Sized {
     /// Reads the value; the error says what it is and what would be right.
@@ -67,17 +70,12 @@ impl Setting for Duration {
     fn read(value: &Value) -> Result<Self, String> {
         let read = value
             .as_str()
-            .and_then(|text| text.parse::<SignedDuration>().ok());
-        read.and_then(|duration| Self::try_from(duration).ok())
-            .map_or_else(
-                || {
-                    wrong(
-                        value,
-                        "a duration such as \"500ms\", \"5s\", \"2m\" or \"24h\"",
-                    )
-                },
-                Ok,
-            )
+            .and_then(|text| match text.strip_suffix('d') {
+                Some(days) => Some(Self::from_secs(days.parse::<u64>().ok()?.checked_mul(DAY)?)),
+                None => Self::try_from(text.parse::<SignedDuration>().ok()?).ok(),
+            });
+        let wanted = "a duration such as \"500ms\", \"5s\", \"2m\", \"24h\" or \"90d\"";
+        read.map_or_else(|| wrong(value, wanted), Ok)
     }
     fn show(&self) -> Value {
         Value::String(format!(

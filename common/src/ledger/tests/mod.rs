@@ -15,6 +15,7 @@ mod recording;
 mod redrive;
 mod registers;
 mod replays;
+mod retention;
 mod suppressions;
 mod tls;
 mod unrouted;
