@@ -41,12 +41,17 @@ impl Outlet {
         endpoint::id_of(&self.name).map_or(&self.name, |_| endpoint::ALL)
     }
 
-    /// Messages in hand per queue: enough that a free slot never waits for the queue.
+    /// Messages in hand per queue: those of the calls under way, and those whose outcomes are being recorded and
+    /// acknowledged, which under load are many times as many; a free slot is not to wait for either. What a rate holds
+    /// back would only be kept from other workers.
     pub(crate) fn prefetch(&self) -> u16 {
         let calls = u16::try_from(self.target.batch())
             .unwrap_or(u16::MAX)
             .saturating_mul(self.slots);
-        calls.saturating_mul(2).clamp(16, 512)
+        match self.rate {
+            Some(_) => calls.saturating_mul(2).clamp(16, 512),
+            None => calls.saturating_mul(16).clamp(64, 512),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The way to the broker: its hosts, how they prove who they are, and what must exist there.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use lapin::{
     Connection, ConnectionProperties, runtime::default_runtime, tcp::OwnedTLSConfig, uri::AMQPUri,
@@ -18,6 +20,8 @@ const HEARTBEAT: u16 = 10;
 pub(super) struct Link {
     /// At least one.
     uris: Vec<AMQPUri>,
+    /// Whose turn it is, modulo their count. Begins at random, so that processes spread over them.
+    turn: AtomicUsize,
     /// The CA in PEM that signed their certificates, beside those that the system trusts.
     ca: Option<String>,
     pub(super) topology: Topology,
@@ -39,18 +43,20 @@ impl Link {
             uris.push(uri);
         }
         Ok(Self {
+            turn: AtomicUsize::new(rand::random_range(0..uris.len())),
             uris,
             ca: hosts.ca().map_err(wrong)?,
             topology,
         })
     }
 
-    /// Connects to one of the hosts. They are tried in turn, from a random one on: the next when the last has failed, or
-    /// has not answered in its share of the time. It may still do so, since whoever is slow may be no slower than the others.
+    /// Connects to one of the hosts. They are tried in turn, from another one on each time: the next when the last has
+    /// failed, or has not answered in its share of the time. It may still do so, since whoever is slow may be no slower than
+    /// the others.
     pub(super) async fn connect(&self) -> Result<Connection> {
         let count = self.uris.len();
         let share = ANSWER / u32::try_from(count).unwrap_or(u32::MAX);
-        let start = rand::random_range(0..count);
+        let start = self.turn.fetch_add(1, Ordering::Relaxed) % count;
         let mut rest = (start..count).chain(0..start);
         let mut under_way = FuturesUnordered::new();
         let mut failures = Vec::new();

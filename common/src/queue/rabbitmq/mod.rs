@@ -4,8 +4,8 @@
 //! - A lost connection is opened again for ever, in the background, and everything is declared again ([`topology`]).
 //!   `publish` waits for that for [`PATIENCE`], then fails with [`Error::Unavailable`]: a blip costs no webhook a 503, and
 //!   nothing piles up while the broker is away for long.
-//! - The URL may name several hosts, the nodes of a cluster: each connection tries them in turn, from a random one on, so
-//!   that the processes spread over the nodes and a node that died costs a reconnection.
+//! - The URL may name several hosts, the nodes of a cluster: each connection tries them in turn, the first from a
+//!   random one on, so that the processes spread over the nodes and a node that died costs a reconnection.
 //! - Publishing and consuming each have a connection. A broker that is short of memory or disk stops reading from a
 //!   connection that publishes; the consumers' acknowledgements, which relieve it, must still get through.
 //! - lapin's own recovery stays off: it hides from a consumer that its messages have gone to another.
@@ -94,7 +94,7 @@ impl RabbitMq {
     }
 
     /// The connection that publishes, if need be after a moment.
-    async fn publishing(&self) -> Result<Arc<Connection>> {
+    pub(super) async fn publishing(&self) -> Result<Arc<Connection>> {
         let mut publishing = self.publishing.clone();
         let connection = timeout(PATIENCE, publishing.wait_for(Option::is_some))
             .await

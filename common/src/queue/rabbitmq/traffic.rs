@@ -6,7 +6,8 @@
 //! of its leader, as noted when the channel first looked. If that node has died and no successor is elected and noted yet,
 //! the channel rejects all that the queue is sent until the node is back. One that is opened later sees the new leader.
 //! So while a queue does nothing but reject, one channel after the other is tried. What is outstanding on the old ones is
-//! still awaited there.
+//! still awaited there. A node may also go on for minutes without noting a leader that the others know. So after some
+//! channels the connection is given up, and the next host is connected to.
 //!
 //! A node that hangs instead answers that question after a minute (`net_ticktime`). Until then its channels are silent,
 //! which [`super::publisher`] looks after.
@@ -37,6 +38,16 @@ const OUTSTANDING: usize = 512;
 
 /// How long a queue may reject everything before another channel is tried.
 const REJECTING: Duration = Duration::from_secs(1);
+
+/// How long a queue may reject everything, by whichever channels, before another host is tried.
+const GIVEN_UP: Duration = Duration::from_secs(8);
+
+/// A queue on the broker that has taken nothing since it began to reject.
+struct Rejecting {
+    since: Instant,
+    /// Since when it is by the present channel; None if it has not answered by that yet.
+    here_since: Option<Instant>,
+}
 
 /// A batch of which messages are waiting or outstanding.
 struct Open {
@@ -69,8 +80,7 @@ pub(super) struct Traffic<'a> {
     open: HashMap<u64, Open>,
     /// Numbers of messages that the broker sent back.
     returned: HashSet<u64>,
-    /// Queues on the broker that have rejected something sent by this channel and taken nothing since, and when that began.
-    rejecting: HashMap<ShortString, Instant>,
+    rejecting: HashMap<ShortString, Rejecting>,
     /// Counts batches and messages.
     number: u64,
 }
@@ -204,7 +214,12 @@ impl<'a> Traffic<'a> {
                     self.rejecting.remove(&queue);
                 }
                 Ok(Confirmation::Nack(_)) => {
-                    self.rejecting.entry(queue).or_insert_with(Instant::now);
+                    let now = Instant::now();
+                    let rejecting = self.rejecting.entry(queue).or_insert(Rejecting {
+                        since: now,
+                        here_since: None,
+                    });
+                    rejecting.here_since.get_or_insert(now);
                 }
                 _ => {}
             }
@@ -246,16 +261,20 @@ impl<'a> Traffic<'a> {
         }
     }
 
-    /// Whether the connection is of no further use: its channel is closed, or the broker keeps messages from before
-    /// waiting. So a channel that is held up by each of its messages holds up no caller for longer than [`SILENCE`].
+    /// Whether the connection is of no further use: its channel is closed, a queue rejects everything by whichever channel,
+    /// or the broker keeps messages from before waiting. So a channel that is held up by each of its messages holds up no
+    /// caller for longer than [`SILENCE`].
     pub(super) fn is_lost(&self) -> bool {
         let is_held_up = self.behind > 0 && self.behind_since.elapsed() > SILENCE;
-        is_held_up || !self.channel.status().connected()
+        let mut rejecting = self.rejecting.values();
+        let is_in_vain =
+            rejecting.any(|queue| queue.here_since.is_some() && queue.since.elapsed() > GIVEN_UP);
+        is_held_up || is_in_vain || !self.channel.status().connected()
     }
 
     /// Whether some queue does nothing but reject, so that another channel is to be tried.
     pub(super) fn wants_channel(&self) -> bool {
-        let mut since = self.rejecting.values();
+        let mut since = self.rejecting.values().filter_map(|queue| queue.here_since);
         since.any(|since| since.elapsed() > REJECTING)
     }
 
@@ -267,7 +286,9 @@ impl<'a> Traffic<'a> {
         self.behind = self.flying.len();
         self.channel = channel;
         self.current += 1;
-        self.rejecting.clear();
+        for queue in self.rejecting.values_mut() {
+            queue.here_since = None;
+        }
     }
 
     /// The connection is lost: nobody knows what of this has arrived.
