@@ -22,6 +22,7 @@ mod latency;
 mod load;
 mod peers;
 mod report;
+mod size;
 mod stage;
 mod steady;
 mod usage;
@@ -52,6 +53,9 @@ struct Options {
     /// How many events the backlog has
     #[arg(long, default_value_t = 1_000_000)]
     backlog: u64,
+    /// How many events a large ledger has already; each takes about 2 KB of disk
+    #[arg(long, default_value_t = 1_000_000)]
+    ledger: u64,
     /// Only these stores
     #[arg(long)]
     stores: Option<StoresKind>,
@@ -80,6 +84,8 @@ enum Name {
     Latency,
     /// Opt-outs behind a backlog of opens; two targets beside one that hangs
     Isolation,
+    /// What an event costs as the ledger, and the number of endpoints, grow
+    Size,
     /// Memory and rate while a million events are worked off; one, two and four workers
     Backlog,
 }
@@ -126,6 +132,7 @@ async fn main() -> anyhow::Result<()> {
             Name::Check => check::run(&options).await?,
             Name::Latency => endtoend::run(&options).await?,
             Name::Isolation => isolation::run(&options).await?,
+            Name::Size => size::run(&options).await?,
             Name::Backlog => backlog::run(&options).await?,
         }
     }

@@ -28,10 +28,16 @@ use crate::{
     world::{World, configuration, stop},
 };
 
-const COLUMNS: [&str; 4] = ["events/s", "worker us", "broker us", "most MiB"];
+pub(crate) const COLUMNS: [&str; 5] = [
+    "events/s",
+    "worker us",
+    "broker us",
+    "ledger us",
+    "most MiB",
+];
 
 /// Counts events when they are in the ledger.
-const RECORDED: &str = "optout_events_total";
+pub(crate) const RECORDED: &str = "optout_events_total";
 
 /// Short, since whatever was in hand at the restart waits for its lease; and no breaker, as it hangs at first.
 const HANGS_AT_FIRST: &str = "timeout = \"5s\"\nbreaker_after = 0";
@@ -68,7 +74,7 @@ async fn route(world: &mut World, count: u64, report: &mut Report) -> anyhow::Re
     let figures = measured.end(world, found, count)?;
     ensure!(world.recorded(event::Kind::Unsubscribed).await? == count);
     stop(vec![worker]).await?;
-    let memory = figures[3];
+    let memory = figures[4];
     report.row(label("route stage"), figures);
     if let Some(memory) = memory {
         report.bound(label("resident MiB"), memory, Limit::AtMost(80.0));
@@ -157,7 +163,7 @@ async fn deliver(world: &mut World, count: u64, report: &mut Report) -> anyhow::
 }
 
 /// An ear that counts, per path.
-async fn counting(paths: usize) -> anyhow::Result<(Ear, Arc<[AtomicU64]>)> {
+pub(crate) async fn counting(paths: usize) -> anyhow::Result<(Ear, Arc<[AtomicU64]>)> {
     let heard: Arc<[_]> = (0..paths).map(|_| AtomicU64::new(0)).collect();
     let counted = Arc::clone(&heard);
     let ear = Ear::start(paths, move |path, _| {
@@ -167,39 +173,48 @@ async fn counting(paths: usize) -> anyhow::Result<(Ear, Arc<[AtomicU64]>)> {
 }
 
 /// A journal that notes nothing.
-fn unheeded() -> Journal {
+pub(crate) fn unheeded() -> Journal {
     Journal::new(0, 0)
 }
 
 fn alone(rate: f64) -> Vec<Option<f64>> {
-    vec![Some(rate), None, None, None]
+    vec![Some(rate), None, None, None, None]
 }
 
-/// Processor time of a worker and of the broker, from now on.
-struct Measured {
+/// Processor time of a worker, of the broker and of the ledger's server, from now on.
+pub(crate) struct Measured {
     worker: u32,
     used: Duration,
     broker: Option<Duration>,
+    ledger: Option<Duration>,
 }
 
 impl Measured {
-    fn begin(world: &World, worker: u32) -> anyhow::Result<Self> {
+    pub(crate) fn begin(world: &World, worker: u32) -> anyhow::Result<Self> {
+        let used = |server| world.server(server).map(usage::processor).transpose();
         Ok(Self {
             worker,
             used: usage::processor(worker)?,
-            broker: world.server("rabbitmq").map(usage::processor).transpose()?,
+            broker: used("rabbitmq")?,
+            ledger: used("postgres")?,
         })
     }
 
     /// The figures of a row.
-    fn end(&self, world: &World, found: f64, count: u64) -> anyhow::Result<Vec<Option<f64>>> {
+    pub(crate) fn end(
+        &self,
+        world: &World,
+        found: f64,
+        count: u64,
+    ) -> anyhow::Result<Vec<Option<f64>>> {
         let now = Self::begin(world, self.worker)?;
         let each = |after: Duration, before| 1e6 / rate(count, after.saturating_sub(before));
-        let broker = now.broker.zip(self.broker);
+        let server = |after: Option<Duration>, before| Some(each(after?, before?));
         Ok(vec![
             Some(found),
             Some(each(now.used, self.used)),
-            broker.map(|(after, before)| each(after, before)),
+            server(now.broker, self.broker),
+            server(now.ledger, self.ledger),
             Some(usage::memory(self.worker)?.most),
         ])
     }

@@ -28,7 +28,7 @@ impl Ledger {
         let text = format!(
             "UPDATE deliveries SET next_attempt_at = {{now}} + CAST(rows.value->>'pause' AS BIGINT), moved_at = {{now}}
             FROM {{rows}}
-            WHERE deliveries.id = rows.value->>'id' AND {IDLE}
+            WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND {IDLE}
                 AND (next_attempt_at IS NULL OR next_attempt_at < {{now}} + CAST(rows.value->>'pause' AS BIGINT))"
         );
         let values = deliveries
@@ -43,7 +43,7 @@ impl Ledger {
         let text = format!(
             "UPDATE deliveries SET state = 'parked', attempts = 0, next_attempt_at = NULL, lease_owner = NULL,
                 lease_until = NULL, moved_at = {{now}}
-            FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND {IDLE}"
+            FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND {IDLE}"
         );
         let values = deliveries.iter().map(|id| json!({ "id": id }));
         self.set_aside(&text, values.collect(), deliveries).await
@@ -54,7 +54,7 @@ impl Ledger {
         let text = format!(
             "UPDATE deliveries SET state = 'dead', last_error = '{DELETED}', next_attempt_at = NULL, lease_owner = NULL,
                 lease_until = NULL, moved_at = {{now}}
-            FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND {IDLE}"
+            FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND {IDLE}"
         );
         let values = deliveries.iter().map(|id| json!({ "id": id }));
         self.set_aside(&text, values.collect(), deliveries).await

@@ -44,6 +44,15 @@ pub struct Finished {
     pub attempt: Attempt,
 }
 
+/// Gives leave for those that are due and in nobody's hands.
+pub(super) const TAKE: &str = "
+    UPDATE deliveries SET lease_owner = $2, lease_until = {now} + $3, moved_at = {now}
+    FROM {rows}
+    WHERE deliveries.id = rows.value->>'id' AND deliveries.id {listed} AND state IN ('pending', 'retrying')
+        AND (next_attempt_at IS NULL OR next_attempt_at <= {now})
+        AND (lease_until IS NULL OR lease_until <= {now})
+    RETURNING deliveries.id, attempts, attempts_ever";
+
 impl Ledger {
     /// Asks leave to attempt these deliveries now, each leased to `owner` for `lease` where it is granted.
     pub async fn take(
@@ -55,15 +64,8 @@ impl Ledger {
         let mut ids: Vec<_> = deliveries.iter().map(|id| json!({ "id": id })).collect();
         in_order(&mut ids);
         let ids = rows(&ids);
-        let text = "
-            UPDATE deliveries SET lease_owner = $2, lease_until = {now} + $3, moved_at = {now}
-            FROM {rows}
-            WHERE deliveries.id = rows.value->>'id' AND state IN ('pending', 'retrying')
-                AND (next_attempt_at IS NULL OR next_attempt_at <= {now})
-                AND (lease_until IS NULL OR lease_until <= {now})
-            RETURNING deliveries.id, attempts, attempts_ever";
         let granted = self
-            .query(text)
+            .query(TAKE)
             .bind(ids.clone())
             .bind(owner.to_string())
             .bind(period(lease));
@@ -98,7 +100,7 @@ impl Ledger {
     pub(super) async fn refusals(&self, ids: String) -> Result<HashMap<Uuid, Leave>> {
         let text = "
             SELECT deliveries.id, state, next_attempt_at - {now}, lease_until - {now}, moved_at - {now}
-            FROM {rows} JOIN deliveries ON deliveries.id = rows.value->>'id'";
+            FROM {rows} JOIN deliveries ON deliveries.id = rows.value->>'id' AND deliveries.id {listed}";
         let found = self.query(text).bind(ids.clone());
         let found = found.fetch_all(&self.pool).await?;
         let mut refused = HashMap::with_capacity(found.len());
@@ -119,7 +121,7 @@ impl Ledger {
         let text = "
             UPDATE deliveries SET next_attempt_at = next_attempt_at - (moved_at - {now}),
                 lease_until = lease_until - (moved_at - {now}), moved_at = {now}
-            FROM {rows} WHERE deliveries.id = rows.value->>'id' AND moved_at > {now}";
+            FROM {rows} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {listed} AND moved_at > {now}";
         self.query(text).bind(ids).execute(&self.writer).await?;
         Ok(())
     }
@@ -154,7 +156,7 @@ impl Ledger {
                 lease_until = CASE WHEN lease_owner <> $2 THEN lease_until END,
                 lease_owner = CASE WHEN lease_owner <> $2 THEN lease_owner END
             FROM {{rows}}
-            WHERE deliveries.id = rows.value->>'id' AND state <> 'delivered'
+            WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND state <> 'delivered'
                 AND attempts_ever < CAST(rows.value->>'number' AS BIGINT)"
         );
         for values in self.parameters(&values) {

@@ -4,6 +4,10 @@
 //! (`{rows}`: `jsonb_array_elements` or `json_each`, with the same `->>`), so a batch of any size is one prepared
 //! statement; times and flags are whole numbers, ids are text. What differs is in [`Dialect`] and nowhere else.
 //!
+//! What PostgreSQL believes of a table is a minute old or more, and nothing of one that has just filled. Where rows are
+//! joined by their ids, `{listed}` says of the id, too, that it is among theirs: of a list it expects few and goes by the
+//! primary key, whatever it believes. Without, it read all deliveries that wait to find sixteen of them.
+//!
 //! Whose turn it is, and when, is told by the database's clock (`{now}`): leases, what a delivery waits for, and when it last
 //! moved. So it goes in periods: the clocks of the processes need not agree. What a person reads, when something was
 //! received or recorded, is told by the clock of the process that saw it.
@@ -314,11 +318,12 @@ impl Ledger {
 impl Dialect {
     /// Puts this dialect's words in. Both databases read `$1`.
     fn text(self, text: &str) -> String {
-        let (now, rows, bytes, unhex, uuid) = match self {
+        let (now, rows, listed, bytes, unhex, uuid) = match self {
             // Not the clock's, which differs from row to row, so that no index would serve.
             Self::Postgres => (
                 "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)",
                 "jsonb_array_elements(CAST($1 AS jsonb)) AS rows(value)",
+                "= ANY(ARRAY(SELECT value->>'id' FROM jsonb_array_elements(CAST($1 AS jsonb)) AS listed(value)))",
                 "BYTEA",
                 "decode(rows.value->>'body', 'hex')",
                 "CAST(gen_random_uuid() AS TEXT)",
@@ -326,6 +331,7 @@ impl Dialect {
             Self::Sqlite => (
                 "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
                 "json_each($1) AS rows",
+                "IS NOT NULL",
                 "BLOB",
                 "unhex(rows.value->>'body')",
                 "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(6)))",
@@ -333,6 +339,7 @@ impl Dialect {
         };
         text.replace("{now}", now)
             .replace("{rows}", rows)
+            .replace("{listed}", listed)
             .replace("{bytes}", bytes)
             .replace("{body}", unhex)
             .replace("{uuid}", uuid)

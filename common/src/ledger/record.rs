@@ -152,8 +152,7 @@ impl Ledger {
             })
             .map(|(event, _)| json!({ "id": event.id }))
             .collect();
-        let text =
-            "UPDATE events SET conflicting = 1 FROM {rows} WHERE events.id = rows.value->>'id'";
+        let text = "UPDATE events SET conflicting = 1 FROM {rows} WHERE events.id = rows.value->>'id' AND events.id {listed}";
         self.put(transaction, text, &conflicting).await
     }
 

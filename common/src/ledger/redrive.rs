@@ -69,7 +69,7 @@ impl Ledger {
             return Ok(vec![]);
         }
         let text = format!(
-            "SELECT {}, target FROM {{rows}} JOIN deliveries ON deliveries.id = rows.value->>'id' JOIN events ON events.id = event_id",
+            "SELECT {}, target FROM {{rows}} JOIN deliveries ON deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} JOIN events ON events.id = event_id",
             super::events::COLUMNS
         );
         let found = self

@@ -36,7 +36,7 @@ impl Ledger {
         let text = format!(
             "SELECT events.id, events.envelope_id, events.fingerprint,
                 CAST(CASE WHEN {NAMES_ERASED} THEN 1 ELSE 0 END AS BIGINT)
-            FROM {{rows}} JOIN events ON events.id = rows.value->>'id'"
+            FROM {{rows}} JOIN events ON events.id = rows.value->>'id' AND events.id {{listed}}"
         );
         let mut found = vec![];
         for ids in self.parameters(&ids) {

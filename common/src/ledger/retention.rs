@@ -54,7 +54,7 @@ impl Ledger {
         in_order(&mut ids);
         let text = format!(
             "UPDATE envelopes SET expired = 1, body = CAST('' AS {{bytes}}), headers = '[]'
-            FROM {{rows}} WHERE envelopes.id = rows.value->>'id' AND erased = 0 AND expired = 0 AND NOT {WANTED}"
+            FROM {{rows}} WHERE envelopes.id = rows.value->>'id' AND envelopes.id {{listed}} AND erased = 0 AND expired = 0 AND NOT {WANTED}"
         );
         let emptied = self.query(&text).bind(rows(&ids)).bind(micros(before));
         let emptied = emptied.execute(&self.writer).await?.rows_affected();

@@ -239,7 +239,7 @@ impl Ledger {
         in_order(&mut ids);
         let text = format!(
             "UPDATE deliveries SET {RESTART}, moved_at = CASE WHEN {{now}} > $2 THEN {{now}} ELSE $2 END
-            FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND moved_at < $2"
+            FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND moved_at < $2"
         );
         let started = micros(replay.created_at);
         let restarted = self
