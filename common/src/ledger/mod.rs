@@ -30,9 +30,11 @@ mod registers;
 mod repeats;
 mod replays;
 mod rows;
+mod sessions;
 mod submissions;
 mod suppressions;
 mod unrouted;
+mod vitals;
 
 #[cfg(test)]
 mod tests;
@@ -69,9 +71,11 @@ pub use quarantine::{Held, HeldFilter, Quarantined};
 pub(crate) use record::hex;
 pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
+pub use sessions::{IDLE, LONGEST, Session};
 pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression, SuppressionFilter};
 pub use unrouted::Unrouted;
+pub use vitals::{Due, LastTold, MANY, Minute, NEWEST, Unfinished};
 
 /// Applied in order, each once, under a lock.
 const MIGRATIONS: &[&str] = &[
@@ -79,6 +83,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0002_api.sql"),
     include_str!("../../migrations/0003_keys.sql"),
     include_str!("../../migrations/0004_erasure.sql"),
+    include_str!("../../migrations/0006_dashboard.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.

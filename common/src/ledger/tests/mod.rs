@@ -15,9 +15,11 @@ mod recording;
 mod redrive;
 mod registers;
 mod replays;
+mod sessions;
 mod suppressions;
 mod tls;
 mod unrouted;
+mod vitals;
 
 use std::time::Duration;
 
