@@ -48,6 +48,9 @@ impl Queue for Recorder {
     }
 
     async fn depth(&self, _: &QueueName) -> queue::Result<Depth> {
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(queue::Error::Refused("told to".to_owned()));
+        }
         Ok(Depth {
             ready: self.waiting.load(Ordering::SeqCst),
             oldest: None,
