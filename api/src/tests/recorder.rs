@@ -14,6 +14,8 @@ pub(super) struct Recorder {
     pub(super) published: Mutex<Vec<Message>>,
     pub(super) refuses: AtomicBool,
     pub(super) hangs: AtomicBool,
+    /// Says of no queue how much waits there.
+    pub(super) blind: AtomicBool,
     /// How much waits in every queue.
     pub(super) waiting: AtomicU64,
 }
@@ -48,7 +50,7 @@ impl Queue for Recorder {
     }
 
     async fn depth(&self, _: &QueueName) -> queue::Result<Depth> {
-        if self.refuses.load(Ordering::SeqCst) {
+        if self.blind.load(Ordering::SeqCst) {
             return Err(queue::Error::Refused("told to".to_owned()));
         }
         Ok(Depth {

@@ -107,7 +107,7 @@ async fn while_the_ledger_is_away_it_says_that_nothing_is_lost() {
 #[tokio::test]
 async fn while_the_queue_is_away_the_ledger_is_seen_all_the_same() {
     on_each(async |door| {
-        door.queue.refuses.store(true, Ordering::SeqCst);
+        door.queue.blind.store(true, Ordering::SeqCst);
         let browser = Browser::of(door, Role::Read).await;
         browser
             .get("/")
