@@ -36,10 +36,10 @@ pub(crate) struct Story {
     /// By the strictest answer.
     unsubscribed: bool,
     suppressions: Vec<Suppression>,
-    submissions: Vec<Submission>,
-    events: Vec<Shown>,
-    deliveries: Vec<Told>,
-    audit: Vec<Audited>,
+    pub(crate) submissions: Vec<Submission>,
+    pub(crate) events: Vec<Shown>,
+    pub(crate) deliveries: Vec<Told>,
+    pub(crate) audit: Vec<Audited>,
     /// All of it in order of time.
     timeline: Vec<Moment>,
     /// There is more than is told here: the lists of events and the trail have all of it.
@@ -83,6 +83,11 @@ pub(crate) async fn show(
     let Path(text) = path.map_err(|_| Error::parameter("contact", "is not UTF-8"))?;
     let name = "contact";
     let contact = Contact::parse(&text).map_err(|why| Error::Contact { name, why })?;
+    story(&app, contact).await.map(Json)
+}
+
+/// What is known of a contact.
+pub(crate) async fn story(app: &App, contact: Contact) -> Result<Story> {
     let one = std::slice::from_ref(&contact);
     let suppressions = asked(app.ledger.registers(one)).await?;
     let submissions = asked(app.ledger.submissions(one)).await?;
@@ -117,7 +122,7 @@ pub(crate) async fn show(
         timeline: vec![],
     };
     story.timeline = story.in_order_of_time();
-    Ok(Json(story))
+    Ok(story)
 }
 
 impl Story {

@@ -1,7 +1,7 @@
 //! Which websites' pages may ask: those of `[api] cors_origins`, and no other.
 //!
 //! A browser sends a page's request with a key in a header only where the preflight allows it. Cookies are never
-//! allowed: nothing here reads any.
+//! allowed: only the dashboard reads any, and this layer is not around it.
 
 use std::time::Duration;
 

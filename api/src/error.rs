@@ -37,6 +37,11 @@ pub enum Error {
     TooManyStrangers { wait: Duration },
     #[error("this needs a key with the role {needed}; this one has the role {has}")]
     Forbidden { needed: Role, has: Role },
+    /// A form of the dashboard that another website may have sent in somebody's name.
+    #[error(
+        "this was not sent from a page of your session: go back, load the page anew and try again"
+    )]
+    NotFromHere,
     #[error("the parameter {name} {why}")]
     Parameter { name: String, why: String },
     /// A contact that can be compared with none: well-formed as a request, without an answer.
@@ -65,6 +70,10 @@ pub enum Error {
     NoSuchMethod,
     #[error("{0}")]
     Conflict(String),
+    #[error("the page cannot be made: the log says why")]
+    Unrenderable,
+    #[error("too many pages are kept up to date already: load this one anew now and then")]
+    TooManyWatch,
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
     #[error(transparent)]
@@ -98,7 +107,7 @@ impl Error {
         };
         match self {
             Self::NoKey | Self::UnknownKey => told(StatusCode::UNAUTHORIZED),
-            Self::Forbidden { .. } => told(StatusCode::FORBIDDEN),
+            Self::Forbidden { .. } | Self::NotFromHere => told(StatusCode::FORBIDDEN),
             Self::TooOften { wait, .. } | Self::TooManyStrangers { wait } => {
                 told(StatusCode::TOO_MANY_REQUESTS).retry_after(*wait)
             }
@@ -112,6 +121,8 @@ impl Error {
             Self::NotFound { .. } | Self::NoSuchPath => told(StatusCode::NOT_FOUND),
             Self::NoSuchMethod => told(StatusCode::METHOD_NOT_ALLOWED),
             Self::Conflict(_) => told(StatusCode::CONFLICT),
+            Self::Unrenderable => told(StatusCode::INTERNAL_SERVER_ERROR),
+            Self::TooManyWatch => told(StatusCode::SERVICE_UNAVAILABLE).retry_after(RETRY_AFTER),
             Self::Ledger(ledger::Error::Cursor) => Problem::new(
                 StatusCode::BAD_REQUEST,
                 "the parameter cursor is none that this list gave out as next_cursor",
@@ -145,6 +156,7 @@ impl Error {
             | Self::NoKey
             | Self::UnknownKey
             | Self::Forbidden { .. }
+            | Self::NotFromHere
             | Self::TooOften { .. }
             | Self::TooManyStrangers { .. }
             | Self::Parameter { .. }
@@ -157,7 +169,9 @@ impl Error {
             | Self::NotFound { .. }
             | Self::NoSuchPath
             | Self::NoSuchMethod
-            | Self::Conflict(_) => {}
+            | Self::Conflict(_)
+            | Self::Unrenderable
+            | Self::TooManyWatch => {}
         }
     }
 }

@@ -30,7 +30,7 @@ const MAX_DELIVERIES: usize = 500;
 #[schema(as = Event)]
 pub(crate) struct Shown {
     #[serde(flatten)]
-    event: Event,
+    pub(crate) event: Event,
     #[serde(flatten)]
     #[schema(value_type = Nobody)]
     nobody: Option<Nobody>,

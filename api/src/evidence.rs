@@ -17,7 +17,7 @@ use crate::{
 pub(crate) struct Evidence {
     envelope: Option<StoredEnvelope>,
     /// The body, where it is UTF-8.
-    payload: Option<String>,
+    pub(crate) payload: Option<String>,
     /// The body, where it is not.
     payload_base64: Option<String>,
 }

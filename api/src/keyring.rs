@@ -22,6 +22,7 @@ use governor::{
     DefaultDirectRateLimiter,
     clock::{Clock, DefaultClock},
 };
+use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use crate::error::{Error, Result, asked};
@@ -117,6 +118,16 @@ impl Keyring {
             name: key.name,
             role: key.role,
             id: Some(key.id),
+        })
+    }
+
+    /// The role of the configured key with this name, if `is_it` knows one of its values.
+    pub(crate) fn role_of(&self, name: &str, is_it: impl Fn(&[u8]) -> bool) -> Option<Role> {
+        let named = self.configured.iter().filter(|(key, _)| key.name == name);
+        named.into_iter().find_map(|(key, _)| {
+            let mut values = key.keys.iter();
+            let known = values.any(|value| is_it(value.expose_secret().as_bytes()));
+            known.then_some(key.role)
         })
     }
 

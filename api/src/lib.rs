@@ -13,6 +13,7 @@ mod checks;
 mod compliance;
 mod contacts;
 mod cors;
+mod dashboard;
 mod deliveries;
 mod docs;
 mod endpoints;
@@ -73,6 +74,7 @@ pub use openapi::document;
 
 use crate::{
     checks::Checks,
+    dashboard::Dashboard,
     endpoints::Rules,
     keyring::Keyring,
     openapi::Description,
@@ -97,6 +99,7 @@ pub struct App {
     talkable: Desk,
     trail: Trail,
     description: Description,
+    dashboard: Dashboard,
 }
 
 impl App {
@@ -128,6 +131,7 @@ impl App {
             talkable: Desk::new(config),
             trail,
             description: Description::new(),
+            dashboard: Dashboard::new(config, lifecycle),
         })
     }
 
@@ -160,15 +164,15 @@ impl App {
     }
 }
 
-/// The queues that the api publishes to, to be declared before it starts.
+/// The queues that the api publishes to or looks at, to be declared before it starts.
 pub fn queues(config: &Config) -> Vec<QueueName> {
-    let targets = config
-        .targets
-        .iter()
-        .map(|target| QueueName::Target(target.name.clone(), Feed::Retried));
+    let configured = config.targets.iter().map(|target| target.name.as_str());
+    let targets = configured.chain([endpoint::ALL]).flat_map(|target| {
+        let feed = |feed: &Feed| QueueName::Target(target.to_owned(), *feed);
+        Feed::ALL.iter().map(feed)
+    });
     let inbound = Priority::ALL.iter().copied().map(QueueName::Inbound);
-    let registered = QueueName::Target(endpoint::ALL.to_owned(), Feed::Retried);
-    targets.chain(inbound).chain([registered]).collect()
+    targets.chain(inbound).collect()
 }
 
 /// The api, served.
@@ -176,7 +180,7 @@ pub fn router(app: Arc<App>) -> Router {
     let router = routes()
         .into_iter()
         .fold(Router::new(), |router, route| route.serve(&app, router))
-        .fallback(async || Error::NoSuchPath)
+        .fallback(dashboard::nothing)
         .method_not_allowed_fallback(async || Error::NoSuchMethod)
         .layer(from_fn(check::in_doubt));
     let router = match cors::layer(&app.cors_origins) {
@@ -184,6 +188,8 @@ pub fn router(app: Arc<App>) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
+    // Beside the layer above: no other website's page is let into the dashboard.
+    let router = router.merge(dashboard::router(&app));
     router.layer(from_fn(count)).with_state(app)
 }
 
@@ -297,6 +303,7 @@ pub fn run(
     );
     let app = Arc::new(App::new(config, ledger, queue, trail, lifecycle)?);
     lifecycle.spawn("replay", replays::run(Arc::clone(&app), lifecycle.clone()));
+    lifecycle.spawn("live", dashboard::run(Arc::clone(&app), lifecycle.clone()));
     lifecycle.spawn(
         "api",
         http::serve(listener, router(app), Limits::default(), lifecycle.clone()),

@@ -78,8 +78,13 @@ impl Query {
     pub(crate) fn of(uri: &Uri) -> Result<Self> {
         let pairs = extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| Error::parameter("list", "cannot be read as a query string"))?;
+        Self::given(pairs.0)
+    }
+
+    /// Begins to read parameters that came in another way.
+    pub(crate) fn given(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let mut given = BTreeMap::new();
-        for (name, value) in pairs.0 {
+        for (name, value) in pairs {
             if given.insert(name.clone(), value).is_some() {
                 return Err(Error::Parameter {
                     name: format!("{name:?}"),

@@ -96,6 +96,11 @@ pub fn generate() -> SecretString {
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<[u8; 32]>())).into()
 }
 
+/// As many random bits, by which a browser is known that a key has let in.
+pub(crate) fn token() -> SecretString {
+    URL_SAFE_NO_PAD.encode(random::<[u8; 32]>()).into()
+}
+
 /// Whether it may be a key of ours; what is not needs no look into the ledger.
 pub fn is_one(given: &[u8]) -> bool {
     given.strip_prefix(PREFIX.as_bytes()).is_some_and(|random| {

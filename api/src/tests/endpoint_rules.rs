@@ -68,6 +68,8 @@ fn strict(door: &Door) -> Door {
         ledger,
         queue,
         answered: Mutex::default(),
+        lifecycle: Lifecycle::new(),
+        url: String::new(),
         _folder: tempfile::tempdir().unwrap(),
     }
 }

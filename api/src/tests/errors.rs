@@ -118,7 +118,7 @@ async fn an_id_of_nothing_is_404_and_one_that_is_none_is_400() {
 async fn unknown_paths_and_wrong_methods_are_problems_too() {
     on_each(async |door| {
         for (method, path, status) in [
-            ("GET", "/", 404),
+            ("GET", "/nothing", 404),
             ("GET", "/api/v1/nothing", 404),
             ("GET", "/api/v1/deliveries/x/retry/now", 404),
             ("DELETE", "/api/v1/events", 405),

@@ -7,6 +7,7 @@ mod brevo;
 mod check;
 mod compliance;
 mod contacts;
+mod dashboard;
 mod deliveries;
 mod endpoint_rules;
 mod endpoints;
@@ -68,6 +69,7 @@ use recorder::Recorder;
 use crate::{
     App,
     checks::Checks,
+    dashboard::Dashboard,
     endpoints::Rules,
     keyring::Keyring,
     openapi::Description,
@@ -104,6 +106,10 @@ struct Door {
     queue: Arc<Recorder>,
     /// What was answered: operations with their statuses.
     answered: Mutex<BTreeSet<String>>,
+    /// What pages that are kept up to date end with.
+    lifecycle: Lifecycle,
+    /// Of the database.
+    url: String,
     _folder: TempDir,
 }
 
@@ -118,7 +124,9 @@ async fn on_each(test: impl AsyncFn(&Door)) {
         let pepper = Some("a pepper for these tests".into());
         let ledger = Ledger::open(&url, 4).unwrap().with_pepper(pepper);
         ledger.migrate().await.unwrap();
-        test(&Door::new(store, ledger, folder)).await;
+        let mut door = Door::new(store, ledger, folder);
+        door.url = url;
+        test(&door).await;
     }
 }
 
@@ -144,7 +152,7 @@ async fn postgres() -> String {
 
 impl Door {
     fn new(store: &'static str, ledger: Ledger, folder: TempDir) -> Self {
-        let queue = Arc::new(Recorder::default());
+        let (queue, lifecycle) = (Arc::new(Recorder::default()), Lifecycle::new());
         let key = |role: &Role| ApiKey {
             name: format!("the {role} key"),
             keys: vec![
@@ -168,10 +176,11 @@ impl Door {
             endpoints: Rules::new(&config).unwrap(),
             talkable: Desk {
                 sources: vec![],
-                settings: config.api.talkable,
+                settings: config.api.talkable.clone(),
             },
             trail: Trail::new().0,
             description: Description::new(),
+            dashboard: Dashboard::new(&config, &lifecycle),
         };
         let app = Arc::new(app);
         Self {
@@ -181,6 +190,8 @@ impl Door {
             ledger,
             queue,
             answered: Mutex::default(),
+            lifecycle,
+            url: String::new(),
             _folder: folder,
         }
     }
@@ -199,6 +210,11 @@ impl Door {
             &lifecycle,
         )
         .unwrap()
+    }
+
+    /// A pool of the tests' own on the ledger's database, for what nobody may ask of it otherwise.
+    async fn database(&self) -> AnyPool {
+        AnyPool::connect(&self.url).await.unwrap()
     }
 
     /// Asks with the key of a role that may do it.

@@ -14,6 +14,8 @@ pub(super) struct Recorder {
     pub(super) published: Mutex<Vec<Message>>,
     pub(super) refuses: AtomicBool,
     pub(super) hangs: AtomicBool,
+    /// Says of no queue how much waits there.
+    pub(super) blind: AtomicBool,
     /// How much waits in every queue.
     pub(super) waiting: AtomicU64,
 }
@@ -48,6 +50,9 @@ impl Queue for Recorder {
     }
 
     async fn depth(&self, _: &QueueName) -> queue::Result<Depth> {
+        if self.blind.load(Ordering::SeqCst) {
+            return Err(queue::Error::Refused("told to".to_owned()));
+        }
         Ok(Depth {
             ready: self.waiting.load(Ordering::SeqCst),
             oldest: None,

@@ -26,6 +26,8 @@ pub struct Ingress {
     /// How long a client may take over its headers, and again over its body.
     pub read_timeout: Duration,
     pub max_connections: usize,
+    /// Where providers reach it, for people who set them up; without it `bind` is told.
+    pub public_origin: Option<Origin>,
     pub spool: Option<Spool>,
 }
 
@@ -100,6 +102,7 @@ impl Ingress {
             max_in_flight_bytes: section.or("max_in_flight_bytes", ByteSize(256 << 20)).0,
             read_timeout: section.or("read_timeout", Duration::from_secs(10)),
             max_connections: section.or("max_connections", 16_384),
+            public_origin: section.optional("public_origin"),
             spool: Spool::read(section.section("spool")),
         };
         for (key, value) in [

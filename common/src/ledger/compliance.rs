@@ -250,19 +250,21 @@ impl Ledger {
                 (late_from, days(from, to))
             }
         };
-        let opt_outs = "FROM {rows} JOIN events ON effect = 'suppress'
+        // SQLite joins in the order of a CROSS JOIN; left to itself it reads every opt-out that there ever was.
+        let opt_outs = "FROM {rows} CROSS JOIN events";
+        let of_the_span = "effect = 'suppress'
             AND events.received_at >= CAST(rows.value->>'from' AS BIGINT)
             AND events.received_at < CAST(rows.value->>'to' AS BIGINT)";
         let text = format!(
             "SELECT id, source, kind, received_at, target, held_at, state, COUNT(*) OVER () FROM (
                 SELECT events.id AS id, source, events.kind AS kind, received_at, CAST(NULL AS TEXT) AS target,
                     recorded_at AS held_at, 'applied' AS state
-                {opt_outs} WHERE recorded_at >= {late_from}
+                {opt_outs} WHERE {of_the_span} AND recorded_at >= {late_from}
                 UNION ALL
                 SELECT events.id AS id, source, events.kind AS kind, received_at, target,
                     first_delivered_at AS held_at, state
                 {opt_outs} JOIN deliveries ON event_id = events.id
-                WHERE COALESCE(first_delivered_at, $2) >= {late_from}
+                WHERE {of_the_span} AND COALESCE(first_delivered_at, $2) >= {late_from}
             ) AS late ORDER BY received_at, id, target LIMIT {NAMED}"
         );
         let query = self.query(&text).bind(rows(&spans)).bind(micros(now));

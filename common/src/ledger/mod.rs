@@ -35,9 +35,11 @@ mod repeats;
 mod replays;
 mod retention;
 mod rows;
+mod sessions;
 mod submissions;
 mod suppressions;
 mod unrouted;
+mod vitals;
 
 #[cfg(test)]
 mod tests;
@@ -75,9 +77,11 @@ pub(crate) use record::hex;
 pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
 pub use retention::Expired;
+pub use sessions::{IDLE, LONGEST, Session};
 pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression, SuppressionFilter};
 pub use unrouted::Unrouted;
+pub use vitals::{Due, LastTold, MANY, Minute, NEWEST, Unfinished};
 
 /// Applied in order, each once, under a lock.
 const MIGRATIONS: &[&str] = &[
@@ -86,6 +90,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0003_keys.sql"),
     include_str!("../../migrations/0004_erasure.sql"),
     include_str!("../../migrations/0005_retention.sql"),
+    include_str!("../../migrations/0006_dashboard.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.

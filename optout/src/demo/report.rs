@@ -232,7 +232,10 @@ pub(super) fn invite(ports: Ports) {
     let Ports {
         ingress, api, ops, ..
     } = ports;
-    println!("  It keeps serving. Try:");
+    println!(
+        "  It keeps serving. The dashboard: http://127.0.0.1:{api}/ (sign in with the key {API_KEY})"
+    );
+    println!("  Try:");
     println!(
         "      curl 'http://127.0.0.1:{api}/api/v1/check?email=user@example.com' -H 'X-API-Key: {API_KEY}'"
     );
@@ -244,7 +247,7 @@ pub(super) fn invite(ports: Ports) {
         "           -d '{{\"event\":\"unsubscribed\",\"email\":\"you@example.com\",\"timestamp\":\"2026-01-01T00:00:00Z\"}}'"
     );
     println!("      curl http://127.0.0.1:{ops}/metrics");
-    println!("  The api is at http://127.0.0.1:{api}/ (key: {API_KEY}). Ctrl-C ends it.");
+    println!("  Ctrl-C ends it.");
     println!();
 }
 

@@ -16,9 +16,11 @@ mod redrive;
 mod registers;
 mod replays;
 mod retention;
+mod sessions;
 mod suppressions;
 mod tls;
 mod unrouted;
+mod vitals;
 
 use std::time::Duration;
 

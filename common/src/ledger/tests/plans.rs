@@ -39,7 +39,7 @@ async fn fill(ledger: &Ledger) {
 }
 
 /// The steps by which a question will be answered, one a line.
-async fn plan(
+pub(super) async fn plan(
     ledger: &Ledger,
     text: &str,
     bind: impl Fn(Query<'static, Any, AnyArguments>) -> Query<'static, Any, AnyArguments>,

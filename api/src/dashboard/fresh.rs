@@ -1,0 +1,130 @@
+//! A value that costs something to make and is good for a while: made once for all who ask meanwhile.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use common::lifecycle::Lifecycle;
+
+use crate::error::{Error, Result};
+
+/// A value that nobody asked for in so long is made anew before it is shown.
+const FORGOTTEN: Duration = Duration::from_mins(5);
+
+/// What took long to make is kept so many times as long.
+const REST: u32 = 20;
+
+/// The value, and how it is kept. Cheap to clone.
+pub(super) struct Fresh<T> {
+    kept: Arc<Mutex<Option<Kept<T>>>>,
+    /// Held by whoever makes the next one.
+    making: Arc<tokio::sync::Mutex<()>>,
+    good_for: Duration,
+}
+
+struct Kept<T> {
+    value: Arc<T>,
+    made: Instant,
+    good_for: Duration,
+}
+
+impl<T> Clone for Fresh<T> {
+    fn clone(&self) -> Self {
+        Self {
+            kept: Arc::clone(&self.kept),
+            making: Arc::clone(&self.making),
+            good_for: self.good_for,
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Fresh<T> {
+    pub(super) fn new(good_for: Duration) -> Self {
+        Self {
+            kept: Arc::default(),
+            making: Arc::default(),
+            good_for,
+        }
+    }
+
+    /// The value, made now if it is not good any more.
+    pub(super) async fn get(&self, make: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
+        if let Some((value, true)) = self.kept() {
+            return Ok(value);
+        }
+        let _making = self.making.lock().await;
+        // Somebody else may have made it meanwhile.
+        if let Some((value, true)) = self.kept() {
+            return Ok(value);
+        }
+        let begun = Instant::now();
+        let value = Arc::new(make.await?);
+        let kept = Kept {
+            value: Arc::clone(&value),
+            made: Instant::now(),
+            good_for: self.good_for.max(begun.elapsed() * REST),
+        };
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        Ok(value)
+    }
+
+    /// The value; where it is not good any more the old one, once more, while the next one is made.
+    pub(super) async fn soon(
+        &self,
+        lifecycle: &Lifecycle,
+        make: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<Arc<T>> {
+        let Some((value, is_good)) = self.kept() else {
+            return self.get(make).await;
+        };
+        if !is_good && self.making.try_lock().is_ok() {
+            let next = self.clone();
+            lifecycle.spawn_work(async move {
+                next.get(make).await.inspect_err(Error::log).ok();
+            });
+        }
+        Ok(value)
+    }
+
+    /// The value and whether it is good still; None if there is none, or none that may be shown.
+    fn kept(&self) -> Option<(Arc<T>, bool)> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.as_ref()?;
+        let age = kept.made.elapsed();
+        let may_be_shown = age < kept.good_for.max(FORGOTTEN);
+        may_be_shown.then(|| (Arc::clone(&kept.value), age < kept.good_for))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_value_is_made_once_while_it_is_good_and_anew_after() {
+        let count = AtomicU32::new(0);
+        let make = async || Ok(count.fetch_add(1, Ordering::Relaxed));
+        let long = Fresh::new(Duration::from_hours(1));
+        let both = tokio::join!(long.get(make()), long.get(make()));
+        assert_eq!((*both.0.unwrap(), *both.1.unwrap()), (0, 0));
+        let short = Fresh::new(Duration::ZERO);
+        let first = *short.get(make()).await.unwrap();
+        assert!(*short.get(make()).await.unwrap() >= first);
+    }
+
+    #[tokio::test]
+    async fn who_asks_while_it_is_made_anew_is_given_the_old_one() {
+        let (lifecycle, fresh) = (Lifecycle::new(), Fresh::new(Duration::ZERO));
+        let first = fresh.soon(&lifecycle, async { Ok(1) }).await;
+        assert_eq!(*first.unwrap(), 1);
+        let old = fresh.soon(&lifecycle, std::future::pending()).await;
+        assert_eq!(*old.unwrap(), 1);
+        let failing = Fresh::<i32>::new(Duration::ZERO);
+        let failed = failing.soon(&lifecycle, async { Err(Error::Late("ledger")) });
+        assert!(failed.await.is_err());
+    }
+}

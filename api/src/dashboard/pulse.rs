@@ -1,0 +1,165 @@
+//! What the overview is made of: asked of the ledger and the queue at most every few seconds, however many look.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use common::{
+    clock, endpoint,
+    ledger::{Compliance, Due, Minute, Unfinished},
+    lifecycle::Lifecycle,
+    queue::{Feed, Priority, QueueName},
+};
+use jiff::{Timestamp, ToSpan};
+use serde::Serialize;
+
+use super::{chart, fresh::Fresh};
+use crate::{
+    App,
+    error::{Error, PATIENCE, Result, asked, reported},
+};
+
+/// What is counted is good for so long; what takes long to count, for longer.
+const QUICK: Duration = Duration::from_secs(1);
+
+/// The queue is asked by a round trip for each of its queues.
+const DEPTHS: Duration = Duration::from_secs(3);
+
+/// The percentiles of a day change slowly.
+const REPORT: Duration = Duration::from_secs(20);
+
+/// Opt-outs that are named whose deadline is next.
+const NAMED: i64 = 10;
+
+pub(super) struct Pulse {
+    lifecycle: Lifecycle,
+    minutes: Fresh<Vec<Minute>>,
+    trouble: Fresh<Trouble>,
+    depths: Fresh<BTreeMap<String, Waiting>>,
+    report: Fresh<Report>,
+    heard: Fresh<Vec<(String, Timestamp)>>,
+}
+
+/// What is unfinished, and what could not be read.
+#[derive(Debug, Serialize)]
+pub(super) struct Trouble {
+    pub(super) unfinished: Vec<Unfinished>,
+    pub(super) held: i64,
+}
+
+/// What waits in the queues of one stage or target, ready to be taken.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(super) struct Waiting {
+    pub(super) ready: u64,
+    /// How old the oldest is, as far as the queue knows.
+    pub(super) oldest_ms: Option<u64>,
+}
+
+/// How the opt-outs of the last day fared.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) day: Compliance,
+    pub(super) due: Vec<Due>,
+}
+
+impl Pulse {
+    pub(super) fn new(lifecycle: &Lifecycle) -> Self {
+        Self {
+            lifecycle: lifecycle.clone(),
+            minutes: Fresh::new(QUICK),
+            trouble: Fresh::new(QUICK),
+            depths: Fresh::new(DEPTHS),
+            report: Fresh::new(REPORT),
+            heard: Fresh::new(DEPTHS),
+        }
+    }
+
+    /// The events of the last hour by minute and kind.
+    pub(super) async fn minutes(&self, app: &Arc<App>) -> Result<Arc<Vec<Minute>>> {
+        let app = Arc::clone(app);
+        let hour = chart::MINUTES.minutes();
+        let make = async move {
+            let since = clock::now().checked_sub(hour).map(chart::minute);
+            reported(app.ledger.minutes(since.unwrap_or_default())).await
+        };
+        self.minutes.soon(&self.lifecycle, make).await
+    }
+
+    pub(super) async fn trouble(&self, app: &Arc<App>) -> Result<Arc<Trouble>> {
+        let app = Arc::clone(app);
+        let make = async move {
+            let asked =
+                asked(async { tokio::try_join!(app.ledger.unfinished(), app.ledger.held()) });
+            let (unfinished, held) = asked.await?;
+            Ok(Trouble { unfinished, held })
+        };
+        self.trouble.soon(&self.lifecycle, make).await
+    }
+
+    /// What waits, by stage (`inbound.urgent`, `inbound.bulk`) and target; the registered endpoints are one.
+    pub(super) async fn depths(&self, app: &Arc<App>) -> Result<Arc<BTreeMap<String, Waiting>>> {
+        let app = Arc::clone(app);
+        self.depths
+            .soon(&self.lifecycle, async move { depths(&app).await })
+            .await
+    }
+
+    pub(super) async fn report(&self, app: &Arc<App>) -> Result<Arc<Report>> {
+        let app = Arc::clone(app);
+        let make = async move {
+            let now = clock::now();
+            let yesterday = now.checked_sub(24.hours()).unwrap_or(now);
+            let report = async {
+                tokio::try_join!(
+                    app.ledger.compliance(yesterday, now, now),
+                    app.ledger.due_first(NAMED)
+                )
+            };
+            let (day, due) = reported(report).await?;
+            Ok(Report { day, due })
+        };
+        self.report.soon(&self.lifecycle, make).await
+    }
+
+    /// When each source was last heard of.
+    pub(super) async fn heard(&self, app: &Arc<App>) -> Result<Arc<Vec<(String, Timestamp)>>> {
+        let app = Arc::clone(app);
+        let make = async move { reported(app.ledger.last_heard()).await };
+        self.heard.soon(&self.lifecycle, make).await
+    }
+}
+
+async fn depths(app: &App) -> Result<BTreeMap<String, Waiting>> {
+    let inbound = Priority::ALL.iter().map(|priority| {
+        let queue = QueueName::Inbound(*priority);
+        (queue.to_string(), vec![queue])
+    });
+    let targets = app
+        .targets
+        .keys()
+        .map(String::as_str)
+        .chain([endpoint::ALL]);
+    let targets = targets.map(|target| {
+        let queues = Feed::ALL
+            .iter()
+            .map(|feed| QueueName::Target(target.to_owned(), *feed));
+        (target.to_owned(), queues.collect())
+    });
+    let ask = async {
+        let mut waiting = BTreeMap::new();
+        for (name, queues) in inbound.chain(targets) {
+            let mut sum = Waiting::default();
+            for queue in &queues {
+                let depth = app.queue.depth(queue).await?;
+                let oldest = depth
+                    .oldest
+                    .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+                sum.ready += depth.ready;
+                sum.oldest_ms = sum.oldest_ms.max(oldest.filter(|_| depth.ready > 0));
+            }
+            waiting.insert(name, sum);
+        }
+        Ok(waiting)
+    };
+    tokio::time::timeout(PATIENCE, ask)
+        .await
+        .map_err(|_| Error::Late("queue"))?
+}

@@ -1,0 +1,111 @@
+//! Every page, held against axe-core's rules, in light and dark and on a phone.
+
+use serde_json::{Value, json};
+use tests::{told, until};
+
+use crate::{BOTH, Desk};
+
+/// Runs axe-core over the page that is shown, and gives what it finds wrong.
+async fn violations(desk: &Desk, axe: &str) -> Vec<String> {
+    desk.page.run(axe).await;
+    let script = "const done = arguments[arguments.length - 1];
+        axe.run(document, { resultTypes: ['violations'] }).then((found) => done(found.violations.map((one) =>
+            `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html + ' ' + node.failureSummary).join('; ')}`)),
+            (error) => done([String(error)]));";
+    let found = desk.page.run_until_done(script).await;
+    let found = found.as_array().unwrap().iter();
+    found.map(Value::to_string).collect()
+}
+
+/// The pages, with something on each.
+async fn pages(desk: &Desk) -> Vec<String> {
+    desk.receiver.answer("/hook", 410);
+    desk.unsubscribe("jane@example.com").await;
+    desk.optout.accepted("notifiedby", "no JSON").await;
+    let first = async |path: &str| {
+        until(&format!("there is something at {path}"), async || {
+            let page = desk.optout.get(path).await;
+            page["items"][0]["id"].as_str().map(str::to_owned)
+        })
+        .await
+    };
+    let dead = first("/api/v1/deliveries?state=dead").await;
+    let (event, held) = (
+        first("/api/v1/events").await,
+        first("/api/v1/quarantine").await,
+    );
+    let suppression = first("/api/v1/suppressions").await;
+    let endpoint = json!({ "url": "https://example.com/hook", "events": ["*"] });
+    let (_, endpoint) = desk
+        .optout
+        .ask("POST", "/api/emails/webhook-endpoints/", &endpoint)
+        .await;
+    let replay = json!({ "since": "2020-01-01T00:00:00Z", "until": "2030-01-01T00:00:00Z", "dry_run": true });
+    let (_, replay) = desk.optout.ask("POST", "/api/v1/replays", &replay).await;
+    let id = |of: &Value| of["id"].as_str().unwrap().to_owned();
+    let paths = [
+        "/",
+        "/contacts",
+        "/events",
+        "/deliveries",
+        "/quarantine",
+        "/suppressions",
+        "/suppressions/add",
+        "/suppressions/import",
+        "/replays",
+        "/targets",
+        "/sources",
+        "/nothing",
+    ];
+    let mut pages: Vec<_> = paths.map(str::to_owned).into();
+    pages.extend([
+        format!("/events/{event}"),
+        format!("/contacts?event={event}"),
+        format!("/deliveries/{dead}"),
+        format!("/quarantine/{held}"),
+        format!("/suppressions/{suppression}"),
+        format!("/endpoints/{}", id(&endpoint)),
+        format!("/replays/{}", id(&replay)),
+    ]);
+    pages
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_page_keeps_anybody_out() {
+    let axe = std::fs::read_to_string(told("OPTOUT_TEST_AXE")).unwrap();
+    for kind in BOTH {
+        let desk = Desk::new(kind).await;
+        desk.open("/").await;
+        desk.page.is_headed("Sign in").await;
+        assert_eq!(violations(&desk, &axe).await, [""; 0], "the way in");
+        desk.sign_in(tests::API_KEY).await;
+        desk.page.is_headed("Overview").await;
+        let pages = pages(&desk).await;
+        for (scheme, width) in [("light", 1280), ("dark", 1280), ("light", 390)] {
+            let media =
+                json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+            desk.page
+                .chromium("Emulation.setEmulatedMedia", media)
+                .await;
+            let size =
+                json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+            desk.page
+                .chromium("Emulation.setDeviceMetricsOverride", size)
+                .await;
+            for path in &pages {
+                desk.open(path).await;
+                let found = violations(&desk, &axe).await;
+                assert_eq!(
+                    found, [""; 0],
+                    "{path}, {scheme}, {width} wide, on {kind:?}"
+                );
+                let wide = "return document.documentElement.scrollWidth > document.documentElement.clientWidth";
+                assert_eq!(
+                    desk.page.run(wide).await,
+                    false,
+                    "{path} is wider than {width}"
+                );
+            }
+        }
+    }
+}
