@@ -51,7 +51,7 @@ pub(crate) struct Nobody {
 #[schema(as = EventDetail)]
 pub(crate) struct Detail {
     #[serde(flatten)]
-    event: Shown,
+    pub(crate) event: Shown,
     #[serde(flatten)]
     evidence: Evidence,
     deliveries: Vec<Told>,

@@ -1,8 +1,6 @@
 //! What an event costs against the size of what is there already: events in the ledger, endpoints that are not told of it.
 //! Flat is what it is to be.
 
-use std::sync::atomic::Ordering;
-
 use anyhow::ensure;
 use common::ledger::Ledger;
 use serde_json::json;
@@ -15,7 +13,7 @@ use crate::{
     ear::Ear,
     event,
     report::{Limit, Report},
-    stage::{COLUMNS, Measured, RECORDED, counting, unheeded},
+    stage::{COLUMNS, Measured, RECORDED, counting, least, unheeded},
     world::{World, stop},
 };
 
@@ -98,13 +96,7 @@ async fn told(
     fill(world, &text, kind, count, &unheeded()).await?;
     let worker = world.process("worker", &text).await;
     let measured = Measured::begin(world, worker.id())?;
-    let least = || {
-        heard
-            .iter()
-            .map(|heard| heard.load(Ordering::Relaxed))
-            .min()
-    };
-    let found = drained(count, async || Ok(least().unwrap_or_default())).await?;
+    let found = drained(count, async || Ok(least(&heard))).await?;
     let figures = measured.end(world, found, count)?;
     stop(vec![worker]).await?;
     let cost = cost(&figures);

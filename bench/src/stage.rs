@@ -119,13 +119,7 @@ async fn all_the_way(
     fill(world, &text, event::Kind::Unsubscribed, count, &unheeded()).await?;
     let worker = world.process("worker", &text).await;
     let measured = Measured::begin(world, worker.id())?;
-    let least = || {
-        heard
-            .iter()
-            .map(|heard| heard.load(Ordering::Relaxed))
-            .min()
-    };
-    let found = drained(count, async || Ok(least().unwrap_or_default())).await?;
+    let found = drained(count, async || Ok(least(&heard))).await?;
     let label = format!("{}, to {targets} target(s)", world.name());
     report.row(label, measured.end(world, found, count)?);
     ensure!(world.recorded(event::Kind::Unsubscribed).await? == count);
@@ -170,6 +164,12 @@ pub(crate) async fn counting(paths: usize) -> anyhow::Result<(Ear, Arc<[AtomicU6
         counted[path].fetch_add(1, Ordering::Relaxed);
     });
     Ok((ear.await?, heard))
+}
+
+/// What each path of a counting ear has heard at the least.
+pub(crate) fn least(heard: &[AtomicU64]) -> u64 {
+    let heard = heard.iter().map(|heard| heard.load(Ordering::Relaxed));
+    heard.min().unwrap_or_default()
 }
 
 /// A journal that notes nothing.

@@ -136,9 +136,13 @@ mod tests {
         let lifecycle = Lifecycle::new();
         let run = run(ledger.clone(), retention, lifecycle.clone());
         lifecycle.spawn("retention", run);
-        while !(expired(old[0]).await && expired(old[1]).await) {
-            tokio::task::yield_now().await;
-        }
+        let both = async {
+            while !(expired(old[0]).await && expired(old[1]).await) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let gone = tokio::time::timeout(Duration::from_secs(20), both).await;
+        assert!(gone.is_ok(), "what is too old stays");
         assert!(!expired(young).await);
         lifecycle.stop();
         assert!(lifecycle.finish(Duration::from_secs(5)).await);

@@ -77,14 +77,8 @@ pub(super) async fn reveal(
     form: Form,
 ) -> Result<Response> {
     let contact = find(&app, &filters).await?;
-    let act = Act {
-        actor: form.visitor.key.clone(),
-        action: "contact.reveal",
-        contact: contact.clone(),
-        ..Act::default()
-    };
-    asked(app.ledger.audit(&[act])).await?;
-    page(&app, &form.visitor.revealing(), &filters, contact).await
+    let visitor = form.reveal(&app, "contact.reveal", None, contact.clone());
+    page(&app, &visitor.await?, &filters, contact).await
 }
 
 /// `POST /contacts/export`: the whole story as a JSON file. The audit trail holds the file's SHA-256, and no record of the

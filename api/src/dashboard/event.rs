@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Json, extract::State, response::Response};
-use common::{event::Kind, ledger::Act};
+use common::event::{Event, Kind};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -64,22 +64,15 @@ pub(super) async fn reveal(
     form: Form,
 ) -> Result<Response> {
     let event = asked(app.ledger.event(id)).await?;
-    let act = Act {
-        actor: form.visitor.key.clone(),
-        action: "event.reveal",
-        subject: Some(id.to_string()),
-        contact: event.and_then(|event| event.contact),
-        ..Act::default()
-    };
-    asked(app.ledger.audit(&[act])).await?;
-    one(&app, &form.visitor.revealing(), Id(id)).await
+    let contact = event.and_then(|event| event.contact);
+    let visitor = form.reveal(&app, "event.reveal", Some(id), contact).await?;
+    one(&app, &visitor, Id(id)).await
 }
 
 async fn one(app: &Arc<App>, visitor: &Visitor, Id(id): Id) -> Result<Response> {
     let query = Query::given([])?;
     let Json(detail) = events::show(State(Arc::clone(app)), Id(id), query).await?;
-    let event = asked(app.ledger.event(id)).await?;
-    let changes = event.as_ref().map_or_else(Vec::new, changes);
+    let changes = changes(&detail.event.event);
     let mut detail = json!(detail);
     pretty(&mut detail);
     let view = json!({ "event": detail, "changes": changes });
@@ -87,7 +80,7 @@ async fn one(app: &Arc<App>, visitor: &Visitor, Id(id): Id) -> Result<Response> 
 }
 
 /// What an event sets in the list of suppressions, unless a newer one did before.
-pub(super) fn changes(event: &common::event::Event) -> Vec<Value> {
+pub(super) fn changes(event: &Event) -> Vec<Value> {
     let changes = event.changes().into_iter();
     changes
         .map(|change| {

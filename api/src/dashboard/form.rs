@@ -1,18 +1,23 @@
 //! What a page is asked with: the filters in its URL, and the forms that are sent to it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, convert::Infallible};
 
 use axum::{
     extract::{self, FromRequest, FromRequestParts, Request},
     http::{header, request::Parts},
 };
+use bytes::Bytes;
+use common::{contact::Contact, ledger::Act};
+use futures_util::stream;
+use multer::Multipart;
 use serde::Serialize;
 use url::form_urlencoded;
+use uuid::Uuid;
 
-use super::{multipart, visitor::Visitor};
+use super::visitor::Visitor;
 use crate::{
-    body,
-    error::{Error, Result},
+    App, body,
+    error::{Error, Result, asked},
     query::Query,
 };
 
@@ -23,6 +28,25 @@ pub(super) struct Form {
 }
 
 impl Form {
+    /// The visitor, to whom what is masked is shown this once: who has asked for it is in the audit trail first.
+    pub(super) async fn reveal(
+        &self,
+        app: &App,
+        action: &'static str,
+        subject: Option<Uuid>,
+        contact: Option<Contact>,
+    ) -> Result<Visitor> {
+        let act = Act {
+            actor: self.visitor.key.clone(),
+            action,
+            subject: subject.map(|id| id.to_string()),
+            contact,
+            ..Act::default()
+        };
+        asked(app.ledger.audit(&[act])).await?;
+        Ok(self.visitor.revealing())
+    }
+
     /// The field, without white space around it; None if it is not there or empty.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         let text = self.fields.get(name)?.trim();
@@ -59,9 +83,9 @@ impl<S: Sync> FromRequest<S> for Form {
         let kind = parts.headers.get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let bytes = body::bytes(body).await?;
-        let fields = match multipart::boundary(kind) {
-            Some(boundary) => multipart::read(&bytes, &boundary)?,
-            None => urlencoded(&bytes),
+        let fields = match multer::parse_boundary(kind) {
+            Ok(boundary) => with_files(bytes, boundary).await?,
+            Err(_) => urlencoded(&bytes),
         };
         let csrf = fields.get("csrf").map(String::as_str).unwrap_or_default();
         if !visitor.sent(csrf) {
@@ -77,6 +101,23 @@ pub(super) fn urlencoded(body: &[u8]) -> BTreeMap<String, String> {
     pairs
         .map(|(name, value)| (name.into_owned(), value.replace("\r\n", "\n")))
         .collect()
+}
+
+/// The fields of a form with files, a file being read like any other field; of a name that is given twice the last.
+async fn with_files(body: Bytes, boundary: String) -> Result<BTreeMap<String, String>> {
+    let wrong = |error: multer::Error| Error::Body(error.to_string());
+    let whole = stream::iter([Ok::<_, Infallible>(body)]);
+    let mut form = Multipart::new(whole, boundary);
+    let mut fields = BTreeMap::new();
+    while let Some(field) = form.next_field().await.map_err(wrong)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let value = field.bytes().await.map_err(wrong)?;
+        let value = String::from_utf8(value.into()).map_err(|_| {
+            Error::field(&name, "is not UTF-8: save the file as UTF-8 and try again")
+        })?;
+        fields.insert(name, value);
+    }
+    Ok(fields)
 }
 
 /// The parameters of a page. A form without script sends its empty fields, too; those filter nothing.

@@ -18,7 +18,6 @@ mod guard;
 mod import;
 mod live;
 mod mask;
-mod multipart;
 mod overview;
 mod page;
 mod pulse;

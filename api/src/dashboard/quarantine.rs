@@ -7,7 +7,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Redirect, Response},
 };
-use common::ledger::{Act, Held, Quarantined};
+use common::ledger::{Held, Quarantined};
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     App,
-    error::{Result, asked},
+    error::Result,
     quarantine,
     query::{Id, Query},
 };
@@ -73,14 +73,8 @@ pub(super) async fn reveal(
     Id(id): Id,
     form: Form,
 ) -> Result<Response> {
-    let act = Act {
-        actor: form.visitor.key.clone(),
-        action: "quarantine.reveal",
-        subject: Some(id.to_string()),
-        ..Act::default()
-    };
-    asked(app.ledger.audit(&[act])).await?;
-    one(&app, &form.visitor.revealing(), Id(id), false).await
+    let visitor = form.reveal(&app, "quarantine.reveal", Some(id), None);
+    one(&app, &visitor.await?, Id(id), false).await
 }
 
 async fn one(app: &Arc<App>, visitor: &Visitor, id: Id, is_retried: bool) -> Result<Response> {

@@ -11,7 +11,7 @@ use axum::{
 };
 use common::{
     event::{Kind, Lane, Origin},
-    ledger::{Act, Standing, Suppression},
+    ledger::{Standing, Suppression},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -113,14 +113,8 @@ pub(super) async fn reveal(
     Id(id): Id,
     form: Form,
 ) -> Result<Response> {
-    let act = Act {
-        actor: form.visitor.key.clone(),
-        action: "suppression.reveal",
-        subject: Some(id.to_string()),
-        ..Act::default()
-    };
-    asked(app.ledger.audit(&[act])).await?;
-    one(&app, &form.visitor.revealing(), Id(id), None).await
+    let visitor = form.reveal(&app, "suppression.reveal", Some(id), None);
+    one(&app, &visitor.await?, Id(id), None).await
 }
 
 async fn one(app: &Arc<App>, visitor: &Visitor, id: Id, done: Option<&str>) -> Result<Response> {
