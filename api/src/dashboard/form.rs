@@ -226,7 +226,49 @@ pub(super) fn utc(time: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use hostile::{bytes, withstands};
+
     use super::*;
+
+    const FORM: &str = "--x\r\nContent-Disposition: form-data; name=\"csrf\"\r\n\r\ntoken\r\n\
+        --x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.csv\"\r\nContent-Type: text/csv\r\n\r\n\
+        email\r\na@b.example\r\n\r\n--x--\r\n";
+
+    /// The body is there as a whole, so nothing is waited for.
+    fn read(form: &[u8]) -> Result<BTreeMap<String, String>> {
+        let form = with_files(Bytes::copy_from_slice(form), "x".to_owned());
+        form.now_or_never().expect("it waits for nothing")
+    }
+
+    #[test]
+    fn a_file_is_read_with_the_fields_beside_it_and_what_is_no_form_is_refused() {
+        let fields = read(FORM.as_bytes()).unwrap();
+        assert_eq!(fields["csrf"], "token");
+        assert_eq!(fields["file"], "email\r\na@b.example\r\n");
+        assert_eq!(fields.len(), 2);
+        for form in ["", "--x", &FORM[..60], &FORM.replace("--x--", "--y--")] {
+            assert!(read(form.as_bytes()).is_err(), "{form:?}");
+        }
+        assert!(read(&FORM.replace("token", "t\u{e9}").into_bytes()).is_ok());
+        let latin: Vec<_> = FORM
+            .bytes()
+            .map(|b| if b == b'k' { 0xe9 } else { b })
+            .collect();
+        assert!(read(&latin).is_err(), "it is not UTF-8");
+    }
+
+    #[test]
+    fn no_form_with_files_makes_its_reader_panic() {
+        withstands(
+            "forms with files",
+            file!(),
+            &bytes([FORM, "--x--"]),
+            |form| {
+                drop(read(&form));
+            },
+        );
+    }
 
     #[test]
     fn a_time_of_a_browser_is_read_as_utc_and_one_with_a_zone_as_it_is() {
