@@ -29,6 +29,9 @@ use crate::{
 /// A lease lasts this much longer than the longest attempt, for the recording.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
+/// And this much longer, for the wait for a slot. What waits longer is given back.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// A target ends by itself at its deadline, and then says what it had told already; this is for one that does not.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -83,7 +86,7 @@ impl Context {
             .flat_map(|call| call.deliveries.iter().map(|fresh| fresh.delivery.id))
             .collect();
         let timeout = calls.iter().map(|call| call.outlet.timeout).max();
-        let lease = timeout.unwrap_or_default() + LEASE_MARGIN;
+        let lease = LONGEST_WAIT + timeout.unwrap_or_default() + LEASE_MARGIN;
         let leaves = until_done(&self.lifecycle, "take", || {
             self.app.ledger.take(&ids, self.app.id, lease)
         });
@@ -171,6 +174,23 @@ impl Context {
             self.tell(verdict(
                 &self.app, outlet, in_hand, answer, started_at, took,
             ));
+        }
+    }
+
+    /// Gives back the leave for what was not attempted in time, and lets it come again. If the process dies before, the
+    /// lease ends and the message is handed out again; after, the message is there a second time.
+    pub(crate) async fn give_back(&self, call: Call<InHand>) {
+        let deliveries = call.deliveries.iter();
+        let ids: Vec<_> = deliveries
+            .map(|in_hand| in_hand.fresh.delivery.id)
+            .collect();
+        let given = until_done(&self.lifecycle, "give back", || {
+            self.app.ledger.give_back(&ids, self.app.id)
+        });
+        if given.await.is_some() {
+            for in_hand in call.deliveries {
+                self.tell(waiting(in_hand.fresh, Duration::ZERO));
+            }
         }
     }
 

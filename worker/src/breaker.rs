@@ -122,6 +122,11 @@ impl Breaker {
         });
     }
 
+    /// Whether calls go as they come.
+    pub(crate) fn lets_through(&self) -> bool {
+        self.level() == Level::Closed
+    }
+
     /// Where it stands.
     pub(crate) fn level(&self) -> Level {
         self.with(|state| match state {

@@ -50,7 +50,7 @@ impl Outlet {
             .saturating_mul(self.slots);
         match self.rate {
             Some(_) => calls.saturating_mul(2).clamp(16, 512),
-            None => calls.saturating_mul(16).clamp(64, 512),
+            None => calls.saturating_mul(32).clamp(64, 512),
         }
     }
 }

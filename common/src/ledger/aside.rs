@@ -17,9 +17,9 @@ const DELETED: &str = "the endpoint was deleted";
 /// A deleted endpoint's row stays for so long, for what a worker that did not know of it yet may still have recorded.
 const KEPT: Duration = Duration::from_hours(24);
 
-/// What may be put aside: unfinished, and in nobody's hands.
+/// What may be put aside: unfinished, and in nobody's hands. Found by its id and not by its state, as leave is.
 const IDLE: &str =
-    "state IN ('pending', 'retrying') AND (lease_until IS NULL OR lease_until <= {now})";
+    "state || '' IN ('pending', 'retrying') AND (lease_until IS NULL OR lease_until <= {now})";
 
 impl Ledger {
     /// Puts deliveries off for so long. Whoever publishes their messages to wait may take as long as it likes: they

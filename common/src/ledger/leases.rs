@@ -4,8 +4,11 @@
 //! lease, so two copies of one message (after a crash, after a retry by hand) make one attempt, not two. A worker that
 //! dies in the middle leaves its lease behind, which ends after the attempt's deadline.
 //!
-//! If the database's clock is set back, rows were moved in what is now the future. The first who is refused such a row sets
-//! its times back by as much, so that nothing waits longer than it was to.
+//! If the database's clock is set back, rows were moved or leased in what is now the future. The first who is refused such
+//! a row sets its times back by as much, so that nothing waits longer than it was to.
+//!
+//! Leave is asked for more often than anything else is written. It touches no column that an index has, so PostgreSQL
+//! writes it within the row's page (`fillfactor` keeps room there) and leaves the indexes alone.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -45,10 +48,13 @@ pub struct Finished {
 }
 
 /// Gives leave for those that are due and in nobody's hands.
+///
+/// What is found by its id says of its state by `||`, which no index over the states serves. PostgreSQL went by that one,
+/// since it thought it small, and read what had long been delivered: the more it held the longer it took.
 pub(super) const TAKE: &str = "
-    UPDATE deliveries SET lease_owner = $2, lease_until = {now} + $3, moved_at = {now}
+    UPDATE deliveries SET lease_owner = $2, lease_until = {now} + $3, leased_at = {now}
     FROM {rows}
-    WHERE deliveries.id = rows.value->>'id' AND deliveries.id {listed} AND state IN ('pending', 'retrying')
+    WHERE deliveries.id = rows.value->>'id' AND deliveries.id {listed} AND state || '' IN ('pending', 'retrying')
         AND (next_attempt_at IS NULL OR next_attempt_at <= {now})
         AND (lease_until IS NULL OR lease_until <= {now})
     RETURNING deliveries.id, attempts, attempts_ever";
@@ -99,16 +105,18 @@ impl Ledger {
     /// Why these deliveries are not to be attempted now, of those that the ledger knows.
     pub(super) async fn refusals(&self, ids: String) -> Result<HashMap<Uuid, Leave>> {
         let text = "
-            SELECT deliveries.id, state, next_attempt_at - {now}, lease_until - {now}, moved_at - {now}
+            SELECT deliveries.id, state, next_attempt_at - {now}, lease_until - {now}, moved_at - {now}, leased_at - {now}
             FROM {rows} JOIN deliveries ON deliveries.id = rows.value->>'id' AND deliveries.id {listed}";
         let found = self.query(text).bind(ids.clone());
         let found = found.fetch_all(&self.pool).await?;
         let mut refused = HashMap::with_capacity(found.len());
         let mut is_set_back = false;
         for row in &found {
-            let ahead = row.try_get::<i64, _>(4)?.max(0);
-            is_set_back |= ahead > 0;
-            refused.insert(parsed(&row.try_get::<String, _>(0)?)?, refusal(row, ahead)?);
+            let moved_ahead = row.try_get::<i64, _>(4)?.max(0);
+            let leased_ahead = row.try_get::<Option<i64>, _>(5)?.unwrap_or(0).max(0);
+            is_set_back |= moved_ahead > 0 || leased_ahead > 0;
+            let refusal = refusal(row, moved_ahead, leased_ahead)?;
+            refused.insert(parsed(&row.try_get::<String, _>(0)?)?, refusal);
         }
         if is_set_back {
             self.set_back(ids).await?;
@@ -116,13 +124,32 @@ impl Ledger {
         Ok(refused)
     }
 
-    /// Follows a clock that was set back: what these deliveries wait for is as far away as it was when they moved.
+    /// Follows a clock that was set back: what these deliveries wait for is as far away as it was when they moved, or were
+    /// leased.
     async fn set_back(&self, ids: String) -> Result<()> {
+        for (at, until) in [
+            ("moved_at", "next_attempt_at"),
+            ("leased_at", "lease_until"),
+        ] {
+            let text = format!(
+                "UPDATE deliveries SET {until} = {until} - ({at} - {{now}}), {at} = {{now}}
+                FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND {at} > {{now}}"
+            );
+            let query = self.query(&text).bind(ids.clone());
+            query.execute(&self.writer).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives leave back for what was not attempted: whoever asks next gets it. If this is never done the leases end.
+    pub async fn give_back(&self, deliveries: &[Uuid], owner: Uuid) -> Result<()> {
+        let mut ids: Vec<_> = deliveries.iter().map(|id| json!({ "id": id })).collect();
+        in_order(&mut ids);
         let text = "
-            UPDATE deliveries SET next_attempt_at = next_attempt_at - (moved_at - {now}),
-                lease_until = lease_until - (moved_at - {now}), moved_at = {now}
-            FROM {rows} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {listed} AND moved_at > {now}";
-        self.query(text).bind(ids).execute(&self.writer).await?;
+            UPDATE deliveries SET lease_owner = NULL, lease_until = NULL
+            FROM {rows} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {listed} AND lease_owner = $2";
+        let query = self.query(text).bind(rows(&ids)).bind(owner.to_string());
+        query.execute(&self.writer).await?;
         Ok(())
     }
 
@@ -156,7 +183,7 @@ impl Ledger {
                 lease_until = CASE WHEN lease_owner <> $2 THEN lease_until END,
                 lease_owner = CASE WHEN lease_owner <> $2 THEN lease_owner END
             FROM {{rows}}
-            WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND state <> 'delivered'
+            WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND state || '' <> 'delivered'
                 AND attempts_ever < CAST(rows.value->>'number' AS BIGINT)"
         );
         for values in self.parameters(&values) {
@@ -184,19 +211,19 @@ impl Ledger {
     }
 }
 
-/// `ahead` is how far in the future the row was last moved.
-fn refusal(row: &AnyRow, ahead: i64) -> Result<Leave> {
+/// How far in the future the row was last moved, and leased, is told beside it.
+fn refusal(row: &AnyRow, moved_ahead: i64, leased_ahead: i64) -> Result<Leave> {
     let state: State = parsed(&row.try_get::<String, _>(1)?)?;
     Ok(match state {
         State::Delivered | State::Dead | State::Parked => Leave::Finished,
         State::Pending | State::Retrying => {
-            let left = |column| -> Result<Duration> {
+            let left = |column, ahead| -> Result<Duration> {
                 let left = row.try_get::<Option<i64>, _>(column)?.unwrap_or_default() - ahead;
                 Ok(Duration::from_micros(
                     u64::try_from(left).unwrap_or_default(),
                 ))
             };
-            match (left(2)?, left(3)?) {
+            match (left(2, moved_ahead)?, left(3, leased_ahead)?) {
                 (_, left) if left > Duration::ZERO => Leave::Taken { left },
                 // Zero: nothing that stood in the way does so any more.
                 (left, _) => Leave::Wait { left },

@@ -91,6 +91,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0004_erasure.sql"),
     include_str!("../../migrations/0005_retention.sql"),
     include_str!("../../migrations/0006_dashboard.sql"),
+    include_str!("../../migrations/0007_leases.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.
@@ -323,7 +324,7 @@ impl Ledger {
 impl Dialect {
     /// Puts this dialect's words in. Both databases read `$1`.
     fn text(self, text: &str) -> String {
-        let (now, rows, listed, bytes, unhex, uuid) = match self {
+        let (now, rows, listed, bytes, unhex, uuid, postgres) = match self {
             // Not the clock's, which differs from row to row, so that no index would serve.
             Self::Postgres => (
                 "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)",
@@ -332,6 +333,7 @@ impl Dialect {
                 "BYTEA",
                 "decode(rows.value->>'body', 'hex')",
                 "CAST(gen_random_uuid() AS TEXT)",
+                "",
             ),
             Self::Sqlite => (
                 "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
@@ -340,6 +342,7 @@ impl Dialect {
                 "BLOB",
                 "unhex(rows.value->>'body')",
                 "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(6)))",
+                "--",
             ),
         };
         text.replace("{now}", now)
@@ -348,6 +351,7 @@ impl Dialect {
             .replace("{bytes}", bytes)
             .replace("{body}", unhex)
             .replace("{uuid}", uuid)
+            .replace("{postgres}", postgres)
     }
 }
 

@@ -23,7 +23,7 @@ const OFTEN: &str = "[worker]\nsweep_every = '100ms'";
 async fn age(bench: &Bench, by: Duration) {
     let mut ledger = open(bench).await;
     for text in [
-        "UPDATE deliveries SET moved_at = moved_at - ?1, lease_until = lease_until - ?1",
+        "UPDATE deliveries SET moved_at = moved_at - ?1, leased_at = leased_at - ?1, lease_until = lease_until - ?1",
         "UPDATE events SET received_at = received_at - ?1",
     ] {
         let age = sqlx::query(text).bind(i64::try_from(by.as_micros()).unwrap());

@@ -46,6 +46,25 @@ async fn a_lease_that_ended_is_given_to_the_next() {
 }
 
 #[tokio::test]
+async fn a_lease_that_its_holder_gives_back_is_given_to_the_next() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let (_, id) = one_delivery(ledger).await;
+        let (me, other) = (Uuid::now_v7(), Uuid::now_v7());
+        ledger.take(&[id], me, LEASE).await.unwrap();
+        ledger.give_back(&[id], other).await.unwrap();
+        assert!(matches!(
+            ledger.take(&[id], other, LEASE).await.unwrap()[..],
+            [Leave::Taken { .. }]
+        ));
+        ledger.give_back(&[id], me).await.unwrap();
+        assert!(matches!(
+            ledger.take(&[id], other, LEASE).await.unwrap()[..],
+            [Leave::Granted { attempt: 1, .. }]
+        ));
+    }
+}
+
+#[tokio::test]
 async fn attempts_are_recorded_once_and_what_is_delivered_stays_delivered() {
     for Fresh { ledger, .. } in &fresh().await {
         let (_, id) = one_delivery(ledger).await;

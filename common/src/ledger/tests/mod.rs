@@ -146,7 +146,7 @@ const HOUR: Duration = Duration::from_hours(1);
 /// Makes all deliveries so much older, as the database's clock tells; younger, if it is less than nothing: as they are when
 /// the clock was set back.
 async fn age(ledger: &Ledger, by: jiff::SignedDuration) {
-    let text = "UPDATE deliveries SET moved_at = moved_at - $1, lease_until = lease_until - $1,
+    let text = "UPDATE deliveries SET moved_at = moved_at - $1, leased_at = leased_at - $1, lease_until = lease_until - $1,
         next_attempt_at = next_attempt_at - $1";
     let by = i64::try_from(by.as_micros()).unwrap();
     let aged = ledger.query(text).bind(by);
