@@ -4,7 +4,7 @@
 //! A secret is told where it is made, and never again. Of a URL the audit trail has only the host: its path may be a
 //! secret, too. A change and its record there are one transaction, and once it is answered every worker heeds it.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -19,7 +19,7 @@ use common::{
     endpoint::{self, Endpoint, Wanted},
     envelope::Envelope,
     event::{Draft, Event, Identity, Kind, Origin},
-    ledger::{Act, Page},
+    ledger::{Act, Breaker, Page},
     outbound::{NoClient, Outbound},
     request::SOURCE,
     signature::standard_secret,
@@ -129,8 +129,10 @@ impl Rules {
         Ok(url)
     }
 
-    /// The endpoint, and why nothing is sent to it where the settings have changed since it was registered.
-    fn shown(&self, mut endpoint: Endpoint) -> Endpoint {
+    /// The endpoint, where its breaker stands, and why nothing is sent to it where the settings have changed since it was
+    /// registered.
+    fn shown(&self, mut endpoint: Endpoint, breakers: &mut BTreeMap<String, Breaker>) -> Endpoint {
+        endpoint.breaker = breakers.remove(&endpoint::target(endpoint.id));
         let url = Url::parse(&endpoint.url);
         endpoint.held_back = url
             .is_ok_and(|url| self.settings.holds_back(&url))
@@ -178,7 +180,9 @@ pub(crate) async fn list(
     query.finish()?;
     let page = app.ledger.endpoints(paging.limit, paging.cursor.as_deref());
     let Page { items, next_cursor } = asked(page).await?;
-    let shown = items.into_iter().map(|one| app.endpoints.shown(one));
+    let mut breakers = asked(app.ledger.breakers()).await?;
+    let shown = items.into_iter();
+    let shown = shown.map(|one| app.endpoints.shown(one, &mut breakers));
     let items = shown.collect();
     Ok(Json(Page { items, next_cursor }))
 }
@@ -353,7 +357,8 @@ fn example() -> Event {
 async fn find(app: &App, id: Uuid) -> Result<Endpoint> {
     let found = asked(app.ledger.endpoint(id)).await?;
     let found = found.ok_or_else(|| missing(id))?;
-    Ok(app.endpoints.shown(found))
+    let mut breakers = asked(app.ledger.breakers()).await?;
+    Ok(app.endpoints.shown(found, &mut breakers))
 }
 
 fn missing(id: Uuid) -> Error {

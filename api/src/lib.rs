@@ -34,6 +34,7 @@ mod routes;
 mod submissions;
 mod suppressions;
 mod talkable;
+mod targets;
 mod trail;
 
 #[cfg(test)]
@@ -199,6 +200,7 @@ fn routes() -> Vec<Route> {
         asked_and_agreed(),
         suppressed(),
         happened(),
+        told(),
         registered(),
         opened(),
         described(),
@@ -253,6 +255,11 @@ fn happened() -> Vec<Route> {
         may(Role::Read, routes!(replays::show)),
         may(Role::Read, routes!(compliance::show)),
     ]
+}
+
+/// Who is told, of the configuration.
+fn told() -> Vec<Route> {
+    vec![may(Role::Read, routes!(targets::list))]
 }
 
 /// SentinMail's paths.

@@ -16,6 +16,8 @@ use std::{
 
 use tokio::time::Instant;
 
+pub(crate) use common::ledger::Level;
+
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
@@ -39,14 +41,6 @@ enum State {
     HalfOpen {
         pause: Duration,
     },
-}
-
-/// Where a breaker stands, as its metric shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Level {
-    Closed = 0,
-    HalfOpen = 1,
-    Open = 2,
 }
 
 /// What may be sent now.

@@ -12,6 +12,7 @@
 //! | `record` | what came of attempts ([`recorder`]) |
 //! | `poison`, `sweep`, `gauges` | what was parked, what does not move, what is measured |
 //! | `retention` | what is older than it is kept |
+//! | `breakers` | where the breakers stand, for people |
 
 mod attempt;
 mod batches;
@@ -19,6 +20,7 @@ mod breaker;
 mod deliver;
 mod endpoints;
 mod feeds;
+mod levels;
 mod outlet;
 mod overtaken;
 mod poison;
@@ -179,6 +181,8 @@ pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
     lifecycle.spawn("sweep", prepared(app, lifecycle, sweep));
     let retention = retention::run(app.ledger.clone(), app.retention, lifecycle.clone());
     lifecycle.spawn("retention", retention);
+    let levels = levels::run(Arc::clone(app), lifecycle.clone());
+    lifecycle.spawn("breakers", levels);
     let gauges = sweep::gauges(Arc::clone(app), lifecycle.clone());
     lifecycle.spawn("gauges", prepared(app, lifecycle, gauges));
 }

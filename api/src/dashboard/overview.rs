@@ -7,7 +7,7 @@ use common::{
     clock,
     delivery::State,
     endpoint,
-    ledger::{Due, MANY, Percentiles, TargetTimes, Unfinished},
+    ledger::{Breaker, Due, MANY, Percentiles, TargetTimes, Unfinished},
 };
 use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
@@ -65,6 +65,8 @@ struct Row {
     success: Option<String>,
     states: BTreeMap<&'static str, i64>,
     waiting: Option<Waiting>,
+    /// None where no worker has said of late where it stands.
+    breaker: Option<Breaker>,
 }
 
 /// `GET /`
@@ -93,6 +95,7 @@ pub(super) async fn show(app: &Arc<App>, visitor: &Visitor) -> Result<Response> 
         targets: rows(app, &enabled, &report.day.targets, &trouble.unfinished)
             .map(|row| Row {
                 waiting: waiting(&row.name),
+                breaker: trouble.breakers.get(&row.name).cloned(),
                 ..row
             })
             .collect(),
@@ -165,6 +168,7 @@ fn rows(
             day: times.cloned(),
             states: of_it.map(|one| (one.state.as_str(), one.count)).collect(),
             waiting: None,
+            breaker: None,
         };
         names.entry(name.clone()).or_insert(row);
     }

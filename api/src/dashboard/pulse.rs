@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use common::{
     clock, endpoint,
-    ledger::{Compliance, Due, Minute, Unfinished},
+    ledger::{Breaker, Compliance, Due, Minute, Unfinished},
     lifecycle::Lifecycle,
     queue::{Feed, Priority, QueueName},
 };
@@ -38,11 +38,12 @@ pub(super) struct Pulse {
     heard: Fresh<Vec<(String, Timestamp)>>,
 }
 
-/// What is unfinished, and what could not be read.
+/// What is unfinished, what could not be read, and where the breakers stand.
 #[derive(Debug, Serialize)]
 pub(super) struct Trouble {
     pub(super) unfinished: Vec<Unfinished>,
     pub(super) held: i64,
+    pub(super) breakers: BTreeMap<String, Breaker>,
 }
 
 /// What waits in the queues of one stage or target, ready to be taken.
@@ -86,10 +87,16 @@ impl Pulse {
     pub(super) async fn trouble(&self, app: &Arc<App>) -> Result<Arc<Trouble>> {
         let app = Arc::clone(app);
         let make = async move {
-            let asked =
-                asked(async { tokio::try_join!(app.ledger.unfinished(), app.ledger.held()) });
-            let (unfinished, held) = asked.await?;
-            Ok(Trouble { unfinished, held })
+            let (unfinished, held, breakers) = asked(async {
+                let ledger = &app.ledger;
+                tokio::try_join!(ledger.unfinished(), ledger.held(), ledger.breakers())
+            })
+            .await?;
+            Ok(Trouble {
+                unfinished,
+                held,
+                breakers,
+            })
         };
         self.trouble.soon(&self.lifecycle, make).await
     }

@@ -7,11 +7,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Redirect, Response},
 };
-use common::{
-    endpoint::{self, Endpoint},
-    ledger::LastTold,
-};
-use futures_util::future::try_join_all;
+use common::endpoint::{self, Endpoint};
 use serde::Serialize;
 use serde_json::json;
 
@@ -22,24 +18,16 @@ use super::{
 };
 use crate::{
     App, body, endpoints,
-    error::{Error, Result, asked},
+    error::Result,
     query::{Id, Query},
+    targets::{self, Standing},
 };
 
 #[derive(Serialize)]
 struct List {
-    configured: Vec<Configured>,
+    configured: Vec<Standing>,
     endpoints: Vec<Endpoint>,
     turn: Turn,
-}
-
-/// A target of the configuration.
-#[derive(Serialize)]
-struct Configured {
-    name: String,
-    enabled: bool,
-    #[serde(flatten)]
-    last: LastTold,
 }
 
 /// `GET /targets`
@@ -48,20 +36,13 @@ pub(super) async fn list(
     visitor: Visitor,
     filters: Filters,
 ) -> Result<Response> {
-    let configured = app.targets.iter().map(async |(name, enabled)| {
-        let last = asked(app.ledger.last_told(name)).await?;
-        let (name, enabled) = (name.clone(), *enabled);
-        Ok::<_, Error>(Configured {
-            name,
-            enabled,
-            last,
-        })
-    });
-    let (state, query) = (State(Arc::clone(&app)), filters.turning().query()?);
-    let (configured, Json(page)) =
-        tokio::try_join!(try_join_all(configured), endpoints::list(state, query))?;
+    let state = || State(Arc::clone(&app));
+    let (Json(configured), Json(page)) = tokio::try_join!(
+        targets::list(state(), Query::given([])?),
+        endpoints::list(state(), filters.turning().query()?),
+    )?;
     let view = List {
-        configured,
+        configured: configured.items,
         turn: Turn::of(&filters.turning(), page.next_cursor.as_deref()),
         endpoints: page.items,
     };

@@ -251,6 +251,7 @@ async fn walk_over_what_happened(door: &Door, event: Uuid, delivery: Uuid) {
         "/api/v1/replays",
         &format!("/api/v1/replays/{}", text(&replay["id"])),
         "/api/v1/compliance",
+        "/api/v1/targets",
         "/api/v1/audit",
         "/api/v1/audit/verify",
         "/openapi.json",

@@ -266,6 +266,7 @@ fn endpoint(row: &AnyRow) -> Result<Endpoint> {
         last_failure_at: time("last_failure_at")?,
         last_error: row.try_get("last_error")?,
         held_back: None,
+        breaker: None,
     })
 }
 

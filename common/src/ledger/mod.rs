@@ -16,6 +16,7 @@
 
 mod aside;
 mod audit;
+mod breakers;
 mod compliance;
 mod contacts;
 mod deliveries;
@@ -65,6 +66,7 @@ use pepper::Pepper;
 use rows::{in_order, rows};
 
 pub use audit::{Act, Audited, Broken, TrailFilter, Verified};
+pub use breakers::{BELIEVED, Breaker, Level};
 pub use compliance::{Compliance, Late, Overdue, Percentiles, TargetTimes, Undelivered};
 pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use erasure::{Erased, Erasure, Request as ErasureRequest};
@@ -91,6 +93,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0004_erasure.sql"),
     include_str!("../../migrations/0005_retention.sql"),
     include_str!("../../migrations/0006_dashboard.sql"),
+    include_str!("../../migrations/0007_breakers.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{Row, any::AnyRow};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{DeliveryFilter, Ledger, Result, micros, parsed, timestamp};
@@ -79,7 +80,7 @@ pub struct Due {
 }
 
 /// How a target fared last.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LastTold {
     /// When the newest delivery that was delivered was.
     pub delivered_at: Option<Timestamp>,

@@ -3,6 +3,7 @@
 
 mod bench;
 mod endpoints;
+mod levels;
 mod overtaken;
 mod receiver;
 mod sweep;

@@ -1,5 +1,6 @@
 //! Telling all again, and where things come from and go to.
 
+use common::{endpoint, ledger::Level};
 use serde_json::json;
 
 use super::*;
@@ -104,6 +105,45 @@ async fn a_target_tells_when_it_last_delivered_and_by_what_it_last_failed() {
             .unwrap();
         assert_eq!(row.matches("<time ").count(), 2, "{row}");
         assert!(row.contains("gone"), "{row}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_target_that_is_left_alone_is_told_with_the_time_since_when() {
+    on_each(async |door| {
+        let wanted = json!({ "url": "http://127.0.0.1:1/hook", "events": ["*"] });
+        let made = door
+            .write("POST", "/api/emails/webhook-endpoints/", &wanted)
+            .await;
+        let id: Uuid = text(&made.body["id"]).parse().unwrap();
+        let open = |target: &str| (target.to_owned(), Level::Open);
+        let levels = [open("slack"), open(&endpoint::target(id))];
+        door.ledger
+            .note_breakers(Uuid::now_v7(), &levels)
+            .await
+            .unwrap();
+        let browser = Browser::of(door, Role::Read).await;
+        let shown = browser.get("/targets").await;
+        assert_eq!(
+            shown.text.matches("badge is-open").count(),
+            2,
+            "{}",
+            shown.text
+        );
+        let shown = browser.get(&format!("/endpoints/{id}")).await;
+        shown.shows(&[
+            "<dt>Breaker</dt><dd><span class=\"badge is-open\">",
+            "since <time ",
+        ]);
+        // Numbers may be a moment old.
+        while !browser
+            .get("/")
+            .await
+            .has("breaker <span class=\"badge is-open\">")
+        {
+            tokio::task::yield_now().await;
+        }
     })
     .await;
 }

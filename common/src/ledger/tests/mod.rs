@@ -2,6 +2,7 @@
 
 mod aside;
 mod audit;
+mod breakers;
 mod compliance;
 mod endpoints;
 mod erasure;
