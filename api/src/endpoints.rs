@@ -12,16 +12,13 @@ use axum::{
     http::{Method, StatusCode, header::CONTENT_TYPE},
 };
 use common::{
-    clock,
     config::{self, Config, Filter},
-    contact::Contact,
-    delivery::{Answer, Delivery, Outcome},
+    delivery::{Answer, Delivery, Tested},
     endpoint::{self, Endpoint, Wanted},
-    envelope::Envelope,
-    event::{Draft, Event, Identity, Kind, Origin},
+    event::Kind,
     ledger::{Act, Breaker, Page},
     outbound::{NoClient, Outbound},
-    request::SOURCE,
+    request,
     signature::standard_secret,
     webhook::{self, Payload},
 };
@@ -82,19 +79,6 @@ pub(crate) struct WithSecret {
     endpoint: Endpoint,
     /// `whsec_` and base64, as Standard Webhooks has it.
     secret: String,
-}
-
-/// What came of a test.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = EndpointTest)]
-pub(crate) struct Tested {
-    /// Whether it was answered 2xx.
-    delivered: bool,
-    status: Option<u16>,
-    duration_ms: u64,
-    error: Option<String>,
-    /// The beginning of the answer.
-    answer: Option<String>,
 }
 
 impl Rules {
@@ -310,7 +294,7 @@ pub(crate) async fn test(
     let delivery = Delivery {
         id: Uuid::now_v7(),
         target: endpoint::target(id),
-        event: example(),
+        event: request::example(Kind::Unsubscribed),
     };
     let outbound = &app.endpoints.outbound;
     let request = outbound.request(Method::POST, url);
@@ -322,36 +306,20 @@ pub(crate) async fn test(
         Ok(reply) => reply.answer(),
         Err(error) => Answer::from(error),
     };
-    let error = match answer.outcome {
-        Outcome::Done => None,
-        Outcome::Retry { why, .. } | Outcome::Dead { why } => Some(why),
-    };
-    Ok(Json(Tested {
-        delivered: error.is_none(),
-        status: answer.status,
-        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        error,
-        answer: answer.excerpt,
-    }))
+    Ok(Json(Tested::of(answer, begun.elapsed())))
 }
 
-/// What a test tells of.
-fn example() -> Event {
-    let envelope = Envelope {
-        id: Uuid::now_v7(),
-        source: SOURCE.to_owned(),
-        received_at: clock::now(),
-        content_type: None,
-        headers: vec![],
-        body: bytes::Bytes::new(),
-    };
-    let identity = Identity::Own(envelope.id.to_string());
-    let mut draft = Draft::new(Kind::Unsubscribed, "test", identity);
-    draft.contact = Contact::email("test@example.com").ok();
-    draft.origin = Origin::Admin;
-    draft.metadata = object(json!({ "test": true }));
-    let undetermined = config::Source::api().undetermined_bounce;
-    draft.into_event(&envelope, SOURCE, undetermined)
+/// Enables or disables one, for the dashboard, and touches nothing else of it, whatever somebody changes meanwhile.
+pub(crate) async fn switch(
+    app: &App,
+    Caller(actor): Caller,
+    id: Uuid,
+    enabled: bool,
+) -> Result<()> {
+    let mut act = act(actor, "endpoint.update", &find(app, id).await?);
+    act.details.insert("enabled".to_owned(), enabled.into());
+    let switched = asked(app.ledger.switch_endpoint(id, enabled, &act)).await?;
+    switched.map(drop).ok_or_else(|| missing(id))
 }
 
 async fn find(app: &App, id: Uuid) -> Result<Endpoint> {

@@ -54,6 +54,7 @@ async fn pages(desk: &Desk) -> Vec<String> {
         "/suppressions/import",
         "/replays",
         "/targets",
+        "/targets/hook",
         "/sources",
         "/nothing",
     ];

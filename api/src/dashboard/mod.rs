@@ -9,6 +9,7 @@ mod asset;
 mod chart;
 mod contact;
 mod delivery;
+mod endpoint;
 mod event;
 mod evidence;
 mod failure;
@@ -144,14 +145,26 @@ fn list() -> Vec<Path> {
 fn machinery() -> Vec<Path> {
     vec![
         ("/targets", Role::Read, get(target::list)),
-        ("/endpoints/{id}", Role::Read, get(target::show)),
-        ("/endpoints/{id}/enable", Role::Write, post(target::enable)),
+        ("/targets/{name}", Role::Read, get(target::show)),
+        ("/targets/{name}/enable", Role::Write, post(target::enable)),
         (
-            "/endpoints/{id}/disable",
+            "/targets/{name}/disable",
             Role::Write,
             post(target::disable),
         ),
-        ("/endpoints/{id}/test", Role::Write, post(target::test)),
+        ("/targets/{name}/test", Role::Write, post(target::test)),
+        ("/endpoints/{id}", Role::Read, get(endpoint::show)),
+        (
+            "/endpoints/{id}/enable",
+            Role::Write,
+            post(endpoint::enable),
+        ),
+        (
+            "/endpoints/{id}/disable",
+            Role::Write,
+            post(endpoint::disable),
+        ),
+        ("/endpoints/{id}/test", Role::Write, post(endpoint::test)),
         ("/sources", Role::Read, get(source::list)),
         ("/live", Role::Read, get(live::watch)),
         ("/sign-out", Role::Read, post(sign_in::sign_out)),

@@ -39,6 +39,7 @@ mod rows;
 mod sessions;
 mod submissions;
 mod suppressions;
+mod targets;
 mod unrouted;
 mod vitals;
 
@@ -82,6 +83,7 @@ pub use retention::Expired;
 pub use sessions::{IDLE, LONGEST, Session};
 pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression, SuppressionFilter};
+pub use targets::{Disabled, TEST_WAITS, TestState};
 pub use unrouted::Unrouted;
 pub use vitals::{Due, LastTold, MANY, Minute, NEWEST, Unfinished};
 
@@ -94,6 +96,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0005_retention.sql"),
     include_str!("../../migrations/0006_dashboard.sql"),
     include_str!("../../migrations/0007_breakers.sql"),
+    include_str!("../../migrations/0008_targets.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.

@@ -7,6 +7,7 @@ mod levels;
 mod overtaken;
 mod receiver;
 mod sweep;
+mod switch;
 
 use std::{sync::Arc, time::Duration};
 

@@ -74,7 +74,7 @@ async fn an_endpoint_is_seen_tested_disabled_and_enabled() {
         let path = format!("/endpoints/{}", text(&made.body["id"]));
         let browser = Browser::of(door, Role::Write).await;
         let list = browser.get("/targets").await;
-        list.shows(&["http://127.0.0.1:1/hook", "their &lt;own&gt;", "slack", "by <code>enabled</code>", "is-disabled"]);
+        list.shows(&["http://127.0.0.1:1/hook", "their &lt;own&gt;", "slack", "is-disabled"]);
         let shown = browser.post(&format!("{path}/test"), &[]).await;
         shown.shows(&["Not delivered:"]);
         for (action, state) in [("disable", "disabled"), ("disable", "disabled"), ("enable", "enabled")] {
@@ -143,6 +143,61 @@ async fn a_target_that_is_left_alone_is_told_with_the_time_since_when() {
             .has("breaker <span class=\"badge is-open\">")
         {
             tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_configured_target_is_disabled_for_a_reason_enabled_and_tested() {
+    on_each(async |door| {
+        let browser = Browser::of(door, Role::Write).await;
+        let list = browser.get("/targets").await;
+        list.shows(&["href=\"/targets/slack\"", "by the configuration"]);
+        browser
+            .get("/targets/off")
+            .await
+            .shows(&["by the configuration"]);
+        let shown = browser
+            .post("/targets/slack/disable", &[("reason", "it <moves>")])
+            .await;
+        assert_eq!(shown.location(), "/targets/slack?done=disabled");
+        let shown = browser.get(shown.location()).await;
+        assert_eq!(shown.heading(), "slack");
+        shown.shows(&[
+            "It is disabled",
+            "badge is-disabled",
+            "by the write key: it &lt;moves&gt;",
+        ]);
+        browser
+            .get("/targets")
+            .await
+            .shows(&["by the write key: it &lt;moves&gt;"]);
+        // Numbers may be a moment old.
+        while !browser
+            .get("/")
+            .await
+            .has("slack</a> <span class=\"badge is-disabled\">")
+        {
+            tokio::task::yield_now().await;
+        }
+        let shown = browser.post("/targets/slack/enable", &[]).await;
+        browser
+            .get(shown.location())
+            .await
+            .shows(&["It is enabled", "badge is-enabled"]);
+        let test = browser.post("/targets/slack/test", &[]);
+        let (shown, ()) = tokio::join!(test, crate::tests::targets::make_a_test(door));
+        shown.shows(&["Delivered, after 7 ms", "200 ok"]);
+        assert_eq!(browser.get("/targets/nobody").await.status, 404);
+        let reader = Browser::of(door, Role::Read).await;
+        reader
+            .get("/targets/slack")
+            .await
+            .hides(&["/disable\"", "/test\""]);
+        for action in ["disable", "enable", "test"] {
+            let path = format!("/targets/slack/{action}");
+            assert_eq!(reader.post(&path, &[]).await.status, 403);
         }
     })
     .await;

@@ -19,6 +19,7 @@ mod replays;
 mod retention;
 mod sessions;
 mod suppressions;
+mod targets;
 mod tls;
 mod unrouted;
 mod vitals;
