@@ -40,6 +40,7 @@ use axum::{
 use common::{
     config::{Config, Role},
     lifecycle::Lifecycle,
+    seal::Sealer,
 };
 
 use crate::App;
@@ -57,6 +58,8 @@ pub(crate) struct Dashboard {
     sources: Vec<Source>,
     /// Nobody said where providers reach ingress.
     is_bound: bool,
+    /// What exports are signed with, where a key is set.
+    sealer: Option<Sealer>,
     pulse: Pulse,
     live: Live,
 }
@@ -67,6 +70,7 @@ impl Dashboard {
             pages: Pages::new(),
             sources: source::of(config),
             is_bound: config.ingress.public_origin.is_none(),
+            sealer: config.api.signing_key.as_ref().and_then(Sealer::new),
             pulse: Pulse::new(lifecycle),
             live: Live::new(lifecycle),
         }
