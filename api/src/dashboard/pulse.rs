@@ -26,6 +26,10 @@ const DEPTHS: Duration = Duration::from_secs(3);
 /// The percentiles of a day change slowly.
 const REPORT: Duration = Duration::from_secs(20);
 
+/// For so long it is shown all the same, with the time when it was taken, while it is taken anew: who comes back to the
+/// overview does not wait for it.
+const SHOWN: Duration = Duration::from_hours(12);
+
 /// Opt-outs that are named whose deadline is next.
 const NAMED: i64 = 10;
 
@@ -68,7 +72,7 @@ impl Pulse {
             minutes: Fresh::new(QUICK),
             trouble: Fresh::new(QUICK),
             depths: Fresh::new(DEPTHS),
-            report: Fresh::new(REPORT),
+            report: Fresh::new(REPORT).shown_for(SHOWN),
             heard: Fresh::new(DEPTHS),
         }
     }
@@ -129,7 +133,11 @@ impl Pulse {
     /// When each source was last heard of.
     pub(super) async fn heard(&self, app: &Arc<App>) -> Result<Arc<Vec<(String, Timestamp)>>> {
         let app = Arc::clone(app);
-        let make = async move { reported(app.ledger.last_heard()).await };
+        let make = async move {
+            let sources = app.dashboard.sources.iter();
+            let names: Vec<_> = sources.map(|source| source.name.clone()).collect();
+            reported(app.ledger.last_heard(&names)).await
+        };
         self.heard.soon(&self.lifecycle, make).await
     }
 }

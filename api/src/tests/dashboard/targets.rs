@@ -219,7 +219,7 @@ async fn a_source_is_shown_with_the_address_to_paste_and_without_its_secrets() {
             "https://hooks.example.com/webhooks/shop?token=SECRET",
             "https://hooks.example.com/webhooks/mail",
             "user name and password",
-            "none of late",
+            "none yet",
             "badge is-disabled",
         ]);
         assert_eq!(shown.text.matches("<time ").count(), 1);
