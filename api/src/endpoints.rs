@@ -4,7 +4,7 @@
 //! A secret is told where it is made, and never again. Of a URL the audit trail has only the host: its path may be a
 //! secret, too. A change and its record there are one transaction, and once it is answered every worker heeds it.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -12,16 +12,13 @@ use axum::{
     http::{Method, StatusCode, header::CONTENT_TYPE},
 };
 use common::{
-    clock,
     config::{self, Config, Filter},
-    contact::Contact,
-    delivery::{Answer, Delivery, Outcome},
+    delivery::{Answer, Delivery, Tested},
     endpoint::{self, Endpoint, Wanted},
-    envelope::Envelope,
-    event::{Draft, Event, Identity, Kind, Origin},
-    ledger::{Act, Page},
+    event::Kind,
+    ledger::{Act, Breaker, Page},
     outbound::{NoClient, Outbound},
-    request::SOURCE,
+    request,
     signature::standard_secret,
     webhook::{self, Payload},
 };
@@ -84,19 +81,6 @@ pub(crate) struct WithSecret {
     secret: String,
 }
 
-/// What came of a test.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = EndpointTest)]
-pub(crate) struct Tested {
-    /// Whether it was answered 2xx.
-    delivered: bool,
-    status: Option<u16>,
-    duration_ms: u64,
-    error: Option<String>,
-    /// The beginning of the answer.
-    answer: Option<String>,
-}
-
 impl Rules {
     pub(crate) fn new(config: &Config) -> std::result::Result<Self, NoClient> {
         let settings = config.endpoints.clone();
@@ -129,8 +113,10 @@ impl Rules {
         Ok(url)
     }
 
-    /// The endpoint, and why nothing is sent to it where the settings have changed since it was registered.
-    fn shown(&self, mut endpoint: Endpoint) -> Endpoint {
+    /// The endpoint, where its breaker stands, and why nothing is sent to it where the settings have changed since it was
+    /// registered.
+    fn shown(&self, mut endpoint: Endpoint, breakers: &mut BTreeMap<String, Breaker>) -> Endpoint {
+        endpoint.breaker = breakers.remove(&endpoint::target(endpoint.id));
         let url = Url::parse(&endpoint.url);
         endpoint.held_back = url
             .is_ok_and(|url| self.settings.holds_back(&url))
@@ -178,7 +164,9 @@ pub(crate) async fn list(
     query.finish()?;
     let page = app.ledger.endpoints(paging.limit, paging.cursor.as_deref());
     let Page { items, next_cursor } = asked(page).await?;
-    let shown = items.into_iter().map(|one| app.endpoints.shown(one));
+    let mut breakers = asked(app.ledger.breakers()).await?;
+    let shown = items.into_iter();
+    let shown = shown.map(|one| app.endpoints.shown(one, &mut breakers));
     let items = shown.collect();
     Ok(Json(Page { items, next_cursor }))
 }
@@ -306,7 +294,7 @@ pub(crate) async fn test(
     let delivery = Delivery {
         id: Uuid::now_v7(),
         target: endpoint::target(id),
-        event: example(),
+        event: request::example(Kind::Unsubscribed),
     };
     let outbound = &app.endpoints.outbound;
     let request = outbound.request(Method::POST, url);
@@ -318,42 +306,27 @@ pub(crate) async fn test(
         Ok(reply) => reply.answer(),
         Err(error) => Answer::from(error),
     };
-    let error = match answer.outcome {
-        Outcome::Done => None,
-        Outcome::Retry { why, .. } | Outcome::Dead { why } => Some(why),
-    };
-    Ok(Json(Tested {
-        delivered: error.is_none(),
-        status: answer.status,
-        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        error,
-        answer: answer.excerpt,
-    }))
+    Ok(Json(Tested::of(answer, begun.elapsed())))
 }
 
-/// What a test tells of.
-fn example() -> Event {
-    let envelope = Envelope {
-        id: Uuid::now_v7(),
-        source: SOURCE.to_owned(),
-        received_at: clock::now(),
-        content_type: None,
-        headers: vec![],
-        body: bytes::Bytes::new(),
-    };
-    let identity = Identity::Own(envelope.id.to_string());
-    let mut draft = Draft::new(Kind::Unsubscribed, "test", identity);
-    draft.contact = Contact::email("test@example.com").ok();
-    draft.origin = Origin::Admin;
-    draft.metadata = object(json!({ "test": true }));
-    let undetermined = config::Source::api().undetermined_bounce;
-    draft.into_event(&envelope, SOURCE, undetermined)
+/// Enables or disables one, for the dashboard, and touches nothing else of it, whatever somebody changes meanwhile.
+pub(crate) async fn switch(
+    app: &App,
+    Caller(actor): Caller,
+    id: Uuid,
+    enabled: bool,
+) -> Result<()> {
+    let mut act = act(actor, "endpoint.update", &find(app, id).await?);
+    act.details.insert("enabled".to_owned(), enabled.into());
+    let switched = asked(app.ledger.switch_endpoint(id, enabled, &act)).await?;
+    switched.map(drop).ok_or_else(|| missing(id))
 }
 
 async fn find(app: &App, id: Uuid) -> Result<Endpoint> {
     let found = asked(app.ledger.endpoint(id)).await?;
     let found = found.ok_or_else(|| missing(id))?;
-    Ok(app.endpoints.shown(found))
+    let mut breakers = asked(app.ledger.breakers()).await?;
+    Ok(app.endpoints.shown(found, &mut breakers))
 }
 
 fn missing(id: Uuid) -> Error {

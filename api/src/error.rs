@@ -64,6 +64,8 @@ pub enum Error {
     TooSlow,
     #[error("there is no {what} with the id {id}")]
     NotFound { what: &'static str, id: Uuid },
+    #[error("the configuration has no target called {0:?}")]
+    NoTarget(String),
     #[error("there is nothing at this path")]
     NoSuchPath,
     #[error("this path does not take this method; the header Allow names those that it takes")]
@@ -118,7 +120,9 @@ impl Error {
             }
             Self::TooLarge { .. } => told(StatusCode::PAYLOAD_TOO_LARGE),
             Self::TooSlow => told(StatusCode::REQUEST_TIMEOUT),
-            Self::NotFound { .. } | Self::NoSuchPath => told(StatusCode::NOT_FOUND),
+            Self::NotFound { .. } | Self::NoTarget(_) | Self::NoSuchPath => {
+                told(StatusCode::NOT_FOUND)
+            }
             Self::NoSuchMethod => told(StatusCode::METHOD_NOT_ALLOWED),
             Self::Conflict(_) => told(StatusCode::CONFLICT),
             Self::Unrenderable => told(StatusCode::INTERNAL_SERVER_ERROR),
@@ -167,6 +171,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::TooSlow
             | Self::NotFound { .. }
+            | Self::NoTarget(_)
             | Self::NoSuchPath
             | Self::NoSuchMethod
             | Self::Conflict(_)

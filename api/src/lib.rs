@@ -34,6 +34,7 @@ mod routes;
 mod submissions;
 mod suppressions;
 mod talkable;
+mod targets;
 mod trail;
 
 #[cfg(test)]
@@ -93,7 +94,7 @@ pub struct App {
     cors_origins: Vec<Origin>,
     /// The names of the configured sources.
     pub sources: BTreeSet<String>,
-    /// The configured targets by name: whether each is enabled.
+    /// The configured targets by name: whether the configuration enables each.
     pub targets: BTreeMap<String, bool>,
     endpoints: Rules,
     talkable: Desk,
@@ -138,7 +139,11 @@ impl App {
     /// Whether a target is enabled, be it configured or an endpoint; None if there is none of that name.
     async fn is_enabled(&self, target: &str) -> Result<Option<bool>, Error> {
         let Some(id) = endpoint::id_of(target) else {
-            return Ok(self.targets.get(target).copied());
+            let Some(enabled) = self.targets.get(target) else {
+                return Ok(None);
+            };
+            let disabled = error::asked(self.ledger.disabled_targets()).await?;
+            return Ok(Some(*enabled && !disabled.contains_key(target)));
         };
         let found = error::asked(self.ledger.endpoint(id)).await?;
         Ok(found.map(|endpoint| endpoint.enabled))
@@ -146,7 +151,10 @@ impl App {
 
     /// The targets that somebody takes deliveries for.
     async fn enabled(&self) -> ledger::Result<Vec<String>> {
-        let configured = self.targets.iter().filter(|(_, enabled)| **enabled);
+        let disabled = self.ledger.disabled_targets().await?;
+        let configured = self.targets.iter();
+        let configured =
+            configured.filter(|(name, enabled)| **enabled && !disabled.contains_key(*name));
         let configured = configured.map(|(name, _)| name.clone());
         let endpoints = self.ledger.enabled_endpoints().await?;
         let endpoints = endpoints.into_iter().map(endpoint::target);
@@ -199,6 +207,7 @@ fn routes() -> Vec<Route> {
         asked_and_agreed(),
         suppressed(),
         happened(),
+        told(),
         registered(),
         opened(),
         described(),
@@ -252,6 +261,16 @@ fn happened() -> Vec<Route> {
         may(Role::Read, routes!(replays::list)),
         may(Role::Read, routes!(replays::show)),
         may(Role::Read, routes!(compliance::show)),
+    ]
+}
+
+/// Who is told, of the configuration.
+fn told() -> Vec<Route> {
+    vec![
+        may(Role::Read, routes!(targets::list)),
+        may(Role::Read, routes!(targets::show)),
+        may(Role::Write, routes!(targets::change)),
+        may(Role::Write, routes!(targets::test)),
     ]
 }
 

@@ -20,6 +20,7 @@ mod isolation;
 mod journal;
 mod latency;
 mod load;
+mod pages;
 mod peers;
 mod report;
 mod size;
@@ -86,6 +87,8 @@ enum Name {
     Isolation,
     /// What an event costs as the ledger, and the number of endpoints, grow
     Size,
+    /// The dashboard's pages with a large ledger behind them
+    Pages,
     /// Memory and rate while a million events are worked off; one, two and four workers
     Backlog,
 }
@@ -133,6 +136,7 @@ async fn main() -> anyhow::Result<()> {
             Name::Latency => endtoend::run(&options).await?,
             Name::Isolation => isolation::run(&options).await?,
             Name::Size => size::run(&options).await?,
+            Name::Pages => pages::run(&options).await?,
             Name::Backlog => backlog::run(&options).await?,
         }
     }

@@ -131,7 +131,7 @@ async fn register(world: &World, ear: &Ear, text: &str, others: usize) -> anyhow
 
 /// Puts opt-outs into the ledger that happened an hour ago, each with its request, a delivery and its attempt, past the
 /// product: it is what comes after them that is measured.
-async fn happened(world: &World, count: u64) -> anyhow::Result<()> {
+pub(crate) async fn happened(world: &World, count: u64) -> anyhow::Result<()> {
     Ledger::connect(&world.stores.ledger, 1).await?;
     let pool = AnyPool::connect(&world.stores.ledger).await?;
     let (numbers, id, now) = match world.stores.kind {

@@ -128,6 +128,36 @@ impl Answer {
     }
 }
 
+/// What came of a test of a target, of which no delivery is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TargetTest)]
+pub struct Tested {
+    /// Whether it took it.
+    pub delivered: bool,
+    pub status: Option<u16>,
+    pub duration_ms: u64,
+    pub error: Option<String>,
+    /// The beginning of the answer, or what was done.
+    pub answer: Option<String>,
+}
+
+impl Tested {
+    /// What the target's answer says.
+    pub fn of(answer: Answer, took: Duration) -> Self {
+        let error = match answer.outcome {
+            Outcome::Done => None,
+            Outcome::Retry { why, .. } | Outcome::Dead { why } => Some(why),
+        };
+        Self {
+            delivered: error.is_none(),
+            status: answer.status,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            error,
+            answer: answer.excerpt,
+        }
+    }
+}
+
 /// One attempt, as it stands in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Attempt {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     config::Filter,
+    ledger::Breaker,
     queue::{Feed, QueueName},
     webhook::Key,
 };
@@ -39,6 +40,8 @@ pub struct Endpoint {
     pub last_error: Option<String>,
     /// Why its deliveries wait though it is enabled. The ledger does not know: it follows from the configuration.
     pub held_back: Option<&'static str>,
+    /// Where its breaker stands at some worker at which it is not closed.
+    pub breaker: Option<Breaker>,
 }
 
 /// What a person asks of an endpoint.

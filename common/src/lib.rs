@@ -29,6 +29,7 @@ pub mod proxy;
 pub mod queue;
 pub mod request;
 pub mod schedule;
+pub mod seal;
 pub mod settings;
 pub mod signature;
 pub mod startup;

@@ -6,13 +6,14 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    clock,
+    clock, config,
+    contact::Contact,
     envelope::Envelope,
-    event::Draft,
+    event::{Draft, Event, Identity, Kind, Origin},
     providers::{Malformed, Parsed, Provider, Sample},
     queue::Priority,
 };
@@ -48,6 +49,25 @@ impl Request {
             body: Bytes::from(serde_json::to_vec(&self).expect("a request has text keys")),
         }
     }
+}
+
+/// What a test of a target tells of: an event of a person that does not exist.
+pub fn example(kind: Kind) -> Event {
+    let envelope = Envelope {
+        id: Uuid::now_v7(),
+        source: SOURCE.to_owned(),
+        received_at: clock::now(),
+        content_type: None,
+        headers: vec![],
+        body: Bytes::new(),
+    };
+    let identity = Identity::Own(envelope.id.to_string());
+    let mut draft = Draft::new(kind, "test", identity);
+    draft.contact = Contact::email("test@example.com").ok();
+    draft.origin = Origin::Admin;
+    draft.metadata = [("test".to_owned(), json!(true))].into_iter().collect();
+    let undetermined = config::Source::api().undetermined_bounce;
+    draft.into_event(&envelope, SOURCE, undetermined)
 }
 
 impl Provider for Api {

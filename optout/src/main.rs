@@ -16,6 +16,7 @@ mod send;
 mod serve;
 mod suppressions;
 mod time;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -55,6 +56,8 @@ enum Command {
     /// Whether the audit trail is as it was written
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Whether an exported file is as it was signed, by the public key that was published
+    Verify(verify::Options),
     /// The api's keys, beside those of the configuration
     #[command(subcommand)]
     Keys(keys::Command),
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
             client::run(path, |loaded| suppressions::run(loaded, command))
         }
         Command::Audit(command) => client::run(path, |loaded| audit::run(loaded, command)),
+        Command::Verify(options) => verify::run(path, options),
         Command::Keys(command) => client::run(path, |loaded| keys::run(loaded, command)),
         Command::Openapi => openapi::print(),
         Command::Migrate => client::run(path, migrate::migrate),

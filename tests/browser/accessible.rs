@@ -54,6 +54,7 @@ async fn pages(desk: &Desk) -> Vec<String> {
         "/suppressions/import",
         "/replays",
         "/targets",
+        "/targets/hook",
         "/sources",
         "/nothing",
     ];
@@ -81,7 +82,7 @@ async fn no_page_keeps_anybody_out() {
         desk.sign_in(tests::API_KEY).await;
         desk.page.is_headed("Overview").await;
         let pages = pages(&desk).await;
-        for (scheme, width) in [("light", 1280), ("dark", 1280), ("light", 390)] {
+        for (scheme, width) in [("light", 1280), ("dark", 820), ("light", 390)] {
             let media =
                 json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
             desk.page

@@ -157,6 +157,41 @@ async fn a_complaint_is_lifted_for_a_reason_when_asked_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_is_tested_left_alone_for_a_while_and_told_of_what_has_waited() {
+    for kind in BOTH {
+        let desk = Desk::signed_in(kind).await;
+        desk.page.click(".main-nav a[href='/targets']").await;
+        desk.page.is_headed("Targets").await;
+        desk.page.click("a[href='/targets/hook']").await;
+        desk.page.is_headed("hook").await;
+        desk.page.says("closed").await;
+        desk.page.click("form[action$='/test'] button").await;
+        desk.page.says("Delivered, status 200").await;
+        assert_eq!(desk.receiver.heard("/hook").len(), 1, "on {kind:?}");
+        desk.page.type_into("#reason", "it is moved").await;
+        desk.page.click("form[action$='/disable'] button").await;
+        desk.page.says("It is disabled").await;
+        desk.page.says("it is moved").await;
+        desk.unsubscribe("jane@example.com").await;
+        until("the delivery is parked", async || {
+            let page = desk.optout.get("/api/v1/deliveries?state=parked").await;
+            (page["items"].as_array()?.len() == 1).then_some(())
+        })
+        .await;
+        assert_eq!(desk.receiver.heard("/hook").len(), 1, "on {kind:?}");
+        desk.page.click("form[action$='/enable'] button").await;
+        desk.page.says("It is enabled").await;
+        until("the target is told", async || {
+            let page = desk.optout.get("/api/v1/deliveries?state=delivered").await;
+            (page["items"].as_array()?.len() == 1).then_some(())
+        })
+        .await;
+        assert_eq!(desk.receiver.heard("/hook").len(), 2, "on {kind:?}");
+        assert_eq!(desk.page.complaints().await, [""; 0], "on {kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_of_it_goes_without_script() {
     let desk = Desk::signed_in(BOTH[0]).await;
     let off = json!({ "value": true });

@@ -18,6 +18,7 @@ mod replay;
 mod secrets;
 mod spool;
 mod suppressions;
+mod verify;
 
 use tests::{Kind, Receiver};
 

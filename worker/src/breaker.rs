@@ -10,20 +10,30 @@
 //! through.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
+pub(crate) use common::ledger::Level;
+
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// When it is asked again what may be sent, while something is about to be decided.
+const SOON: Duration = Duration::from_millis(100);
 
 /// One target's breaker, in one worker.
 #[derive(Debug)]
 pub struct Breaker {
     after: u32,
     state: Mutex<State>,
+    /// A person wants the target left alone.
+    held: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +49,6 @@ enum State {
     HalfOpen {
         pause: Duration,
     },
-}
-
-/// Where a breaker stands, as its metric shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Level {
-    Closed = 0,
-    HalfOpen = 1,
-    Open = 2,
 }
 
 /// What may be sent now.
@@ -65,12 +67,16 @@ impl Breaker {
         Self {
             after,
             state: Mutex::new(State::Closed { failures: 0 }),
+            held: AtomicBool::new(false),
         }
     }
 
     /// Asks what may be sent now. A [`Admission::Probe`] that is not followed by an outcome is asked back with
     /// [`Breaker::withdraw`].
     pub fn admit(&self, now: Instant) -> Admission {
+        if self.held.load(Ordering::Relaxed) {
+            return Admission::Wait(now + SOON);
+        }
         self.with(|state| match *state {
             State::Closed { .. } => Admission::Free,
             State::Open { until, pause } if until <= now => {
@@ -79,8 +85,13 @@ impl Breaker {
             }
             State::Open { until, .. } => Admission::Wait(until),
             // The probe is bounded by its deadline, so looking again soon is enough.
-            State::HalfOpen { .. } => Admission::Wait(now + Duration::from_millis(100)),
+            State::HalfOpen { .. } => Admission::Wait(now + SOON),
         })
+    }
+
+    /// Lets nothing through, or all again that its state does.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
     }
 
     /// The probe did not take place.
@@ -124,7 +135,7 @@ impl Breaker {
 
     /// Whether calls go as they come.
     pub(crate) fn lets_through(&self) -> bool {
-        self.level() == Level::Closed
+        !self.held.load(Ordering::Relaxed) && self.level() == Level::Closed
     }
 
     /// Where it stands.
@@ -179,6 +190,18 @@ mod tests {
         assert_eq!(breaker.admit(last), Admission::Probe);
         breaker.succeeded();
         assert_eq!(breaker.admit(last), Admission::Free);
+    }
+
+    #[test]
+    fn while_it_is_held_nothing_is_let_through_and_no_probe_is_spent() {
+        let (breaker, now) = (Breaker::new(1), Instant::now());
+        breaker.hold(true);
+        assert_eq!(breaker.admit(now), Admission::Wait(now + SOON));
+        breaker.failed(now);
+        let later = now + FIRST_PAUSE;
+        assert_eq!(breaker.admit(later), Admission::Wait(later + SOON));
+        breaker.hold(false);
+        assert_eq!(breaker.admit(later), Admission::Probe);
     }
 
     #[test]

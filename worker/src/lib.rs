@@ -12,6 +12,8 @@
 //! | `record` | what came of attempts ([`recorder`]) |
 //! | `poison`, `sweep`, `gauges` | what was parked, what does not move, what is measured |
 //! | `retention` | what is older than it is kept |
+//! | `breakers` | where the breakers stand, for people |
+//! | `switches`, `tests` | what people ask of configured targets: to be left alone, told again, tested |
 
 mod attempt;
 mod batches;
@@ -19,6 +21,7 @@ mod breaker;
 mod deliver;
 mod endpoints;
 mod feeds;
+mod levels;
 mod outlet;
 mod overtaken;
 mod poison;
@@ -28,7 +31,9 @@ mod retention;
 mod route;
 mod stage;
 mod sweep;
+mod switch;
 pub mod targets;
+mod trial;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -122,7 +127,7 @@ impl App {
         told.map(|outlet| {
             (
                 outlet.name.clone(),
-                if outlet.enabled {
+                if outlet.enabled && known.takes(&outlet.name) {
                     State::Pending
                 } else {
                     State::Parked
@@ -179,6 +184,12 @@ pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
     lifecycle.spawn("sweep", prepared(app, lifecycle, sweep));
     let retention = retention::run(app.ledger.clone(), app.retention, lifecycle.clone());
     lifecycle.spawn("retention", retention);
+    let levels = levels::run(Arc::clone(app), lifecycle.clone());
+    lifecycle.spawn("breakers", levels);
+    let switches = switch::run(Arc::clone(app), lifecycle.clone());
+    lifecycle.spawn("switches", prepared(app, lifecycle, switches));
+    let tests = trial::run(Arc::clone(app), lifecycle.clone());
+    lifecycle.spawn("tests", tests);
     let gauges = sweep::gauges(Arc::clone(app), lifecycle.clone());
     lifecycle.spawn("gauges", prepared(app, lifecycle, gauges));
 }

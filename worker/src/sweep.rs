@@ -63,14 +63,14 @@ pub(crate) fn mended(what: &'static str, count: u64) {
 
 /// Sweeps all targets. None if the worker is told to stop before.
 async fn sweep_all(app: &App, changes: &mut Reroute, lifecycle: &Lifecycle) -> Option<()> {
-    for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
-        let still = until_done(lifecycle, "sweep", || lost_after(app, &outlet.name)).await?;
-        sweep(app, outlet, still, lifecycle).await?;
-    }
     let known = until_done(lifecycle, "endpoints", || {
         app.endpoints.current(&app.ledger)
     });
     let known = known.await?;
+    for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
+        let still = until_done(lifecycle, "sweep", || lost_after(app, &outlet.name)).await?;
+        sweep(app, outlet, still, lifecycle).await?;
+    }
     let still = until_done(lifecycle, "sweep", || lost_after(app, endpoint::ALL)).await?;
     for outlet in known.enabled() {
         sweep(app, outlet, still, lifecycle).await?;
@@ -93,11 +93,30 @@ async fn sweep(app: &App, outlet: &Outlet, still: Duration, lifecycle: &Lifecycl
         Level::Open | Level::HalfOpen => Duration::MAX,
     };
     while !lifecycle.is_stopping() {
-        if until_done(lifecycle, "sweep", || move_on(app, outlet, still)).await? == 0 {
+        // Also in the middle: what is parked of a target that somebody has just disabled stays so.
+        if !app.endpoints.known().takes(&outlet.name) {
             return Some(());
         }
+        let moved = until_done(lifecycle, "sweep", || move_on(app, outlet, still)).await?;
+        if moved == 0 {
+            return Some(());
+        }
+        mended("delivery_published", moved as u64);
     }
     None
+}
+
+/// Publishes what is parked of a target that is enabled again, at most so many batches; whether there was any, so that there
+/// may be more.
+pub(crate) async fn resume(app: &App, outlet: &Outlet, batches: usize) -> anyhow::Result<bool> {
+    let mut any = false;
+    for _ in 0..batches {
+        if move_on(app, outlet, Duration::MAX).await? == 0 {
+            break;
+        }
+        any = true;
+    }
+    Ok(any)
 }
 
 /// What has been due for so long has lost its message: the queues of this name hold nothing as old.
@@ -134,7 +153,6 @@ async fn move_on(app: &App, outlet: &Outlet, still: Duration) -> anyhow::Result<
         .map(|delivery| again(&outlet.name, delivery.encode(), Duration::ZERO))
         .collect();
     app.queue.publish(messages).await?;
-    mended("delivery_published", found.len() as u64);
     Ok(found.len())
 }
 

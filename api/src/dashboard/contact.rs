@@ -42,6 +42,8 @@ struct View<'a> {
     asked: String,
     typed: Option<&'a str>,
     story: Option<&'a Story>,
+    /// Whether an export of it is signed.
+    is_signed: bool,
     moments: Vec<Moment<'a>>,
 }
 
@@ -81,8 +83,9 @@ pub(super) async fn reveal(
     page(&app, &visitor.await?, &filters, contact).await
 }
 
-/// `POST /contacts/export`: the whole story as a JSON file. The audit trail holds the file's SHA-256, and no record of the
-/// trail can be changed unseen: so it tells of any file whether it is what was exported, when, and by whom.
+/// `POST /contacts/export`: the whole story as a JSON file, signed where a key is set, so that anybody can tell later that
+/// it is what was exported. The audit trail holds the file's SHA-256, and no record of the trail can be changed unseen:
+/// so it tells the same of a file that is not signed, to whoever has the ledger.
 pub(super) async fn export(
     State(app): State<Arc<App>>,
     filters: Filters,
@@ -90,10 +93,13 @@ pub(super) async fn export(
 ) -> Result<Response> {
     let contact = find(&app, &filters).await?.ok_or_else(nobody)?;
     let story = story(&app, contact.clone()).await?;
-    let exported =
-        json!({ "exported_at": clock::now(), "exported_by": form.visitor.key, "story": story });
-    let mut file = serde_json::to_vec_pretty(&exported).unwrap_or_default();
-    file.push(b'\n');
+    let exported = object(
+        json!({ "exported_at": clock::now(), "exported_by": form.visitor.key, "story": story }),
+    );
+    let file = match &app.dashboard.sealer {
+        Some(sealer) => sealer.seal(&exported),
+        None => format!("{:#}\n", Value::Object(exported)),
+    };
     let digest = format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(&file)));
     let act = Act {
         actor: form.visitor.key.clone(),
@@ -151,6 +157,7 @@ async fn page(
         asked: filters.only(&["contact", "event"]),
         typed: filters.get("contact"),
         story: story.as_ref(),
+        is_signed: app.dashboard.sealer.is_some(),
         moments,
     };
     Ok(render(

@@ -10,7 +10,7 @@ use common::lifecycle::Lifecycle;
 
 use crate::error::{Error, Result};
 
-/// A value that nobody asked for in so long is made anew before it is shown.
+/// A value that nobody asked for in so long is made anew before it is shown, unless it is said otherwise.
 const FORGOTTEN: Duration = Duration::from_mins(5);
 
 /// What took long to make is kept so many times as long.
@@ -22,6 +22,7 @@ pub(super) struct Fresh<T> {
     /// Held by whoever makes the next one.
     making: Arc<tokio::sync::Mutex<()>>,
     good_for: Duration,
+    shown_for: Duration,
 }
 
 struct Kept<T> {
@@ -36,6 +37,7 @@ impl<T> Clone for Fresh<T> {
             kept: Arc::clone(&self.kept),
             making: Arc::clone(&self.making),
             good_for: self.good_for,
+            shown_for: self.shown_for,
         }
     }
 }
@@ -46,7 +48,13 @@ impl<T: Send + Sync + 'static> Fresh<T> {
             kept: Arc::default(),
             making: Arc::default(),
             good_for,
+            shown_for: FORGOTTEN,
         }
+    }
+
+    /// The same, which is shown for so long while the next one is made, since it says itself how old it is.
+    pub(super) fn shown_for(self, shown_for: Duration) -> Self {
+        Self { shown_for, ..self }
     }
 
     /// The value, made now if it is not good any more.
@@ -93,7 +101,7 @@ impl<T: Send + Sync + 'static> Fresh<T> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = kept.as_ref()?;
         let age = kept.made.elapsed();
-        let may_be_shown = age < kept.good_for.max(FORGOTTEN);
+        let may_be_shown = age < kept.good_for.max(self.shown_for);
         may_be_shown.then(|| (Arc::clone(&kept.value), age < kept.good_for))
     }
 }

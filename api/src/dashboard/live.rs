@@ -149,9 +149,13 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
 async fn look(app: &Arc<App>) -> Result<String> {
     let pulse = &app.dashboard.pulse;
     let replays = async { asked(app.ledger.replays(REPLAYS, None)).await };
-    let (minutes, trouble, replays) =
-        tokio::try_join!(pulse.minutes(app), pulse.trouble(app), replays)?;
-    let seen = json!([*minutes, *trouble, replays.items]).to_string();
+    let (minutes, trouble, report, replays) = tokio::try_join!(
+        pulse.minutes(app),
+        pulse.trouble(app),
+        pulse.report(app),
+        replays
+    )?;
+    let seen = json!([*minutes, *trouble, report.day.to, replays.items]).to_string();
     let digest = Bytes::copy_from_slice(&Sha256::digest(seen)[..8]);
     Ok(format!("{digest:x}"))
 }

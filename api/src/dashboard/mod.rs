@@ -9,6 +9,7 @@ mod asset;
 mod chart;
 mod contact;
 mod delivery;
+mod endpoint;
 mod event;
 mod evidence;
 mod failure;
@@ -39,6 +40,7 @@ use axum::{
 use common::{
     config::{Config, Role},
     lifecycle::Lifecycle,
+    seal::Sealer,
 };
 
 use crate::App;
@@ -56,6 +58,8 @@ pub(crate) struct Dashboard {
     sources: Vec<Source>,
     /// Nobody said where providers reach ingress.
     is_bound: bool,
+    /// What exports are signed with, where a key is set.
+    sealer: Option<Sealer>,
     pulse: Pulse,
     live: Live,
 }
@@ -66,6 +70,7 @@ impl Dashboard {
             pages: Pages::new(),
             sources: source::of(config),
             is_bound: config.ingress.public_origin.is_none(),
+            sealer: config.api.signing_key.as_ref().and_then(Sealer::new),
             pulse: Pulse::new(lifecycle),
             live: Live::new(lifecycle),
         }
@@ -144,14 +149,26 @@ fn list() -> Vec<Path> {
 fn machinery() -> Vec<Path> {
     vec![
         ("/targets", Role::Read, get(target::list)),
-        ("/endpoints/{id}", Role::Read, get(target::show)),
-        ("/endpoints/{id}/enable", Role::Write, post(target::enable)),
+        ("/targets/{name}", Role::Read, get(target::show)),
+        ("/targets/{name}/enable", Role::Write, post(target::enable)),
         (
-            "/endpoints/{id}/disable",
+            "/targets/{name}/disable",
             Role::Write,
             post(target::disable),
         ),
-        ("/endpoints/{id}/test", Role::Write, post(target::test)),
+        ("/targets/{name}/test", Role::Write, post(target::test)),
+        ("/endpoints/{id}", Role::Read, get(endpoint::show)),
+        (
+            "/endpoints/{id}/enable",
+            Role::Write,
+            post(endpoint::enable),
+        ),
+        (
+            "/endpoints/{id}/disable",
+            Role::Write,
+            post(endpoint::disable),
+        ),
+        ("/endpoints/{id}/test", Role::Write, post(endpoint::test)),
         ("/sources", Role::Read, get(source::list)),
         ("/live", Role::Read, get(live::watch)),
         ("/sign-out", Role::Read, post(sign_in::sign_out)),

@@ -7,7 +7,7 @@ use common::{
     clock,
     delivery::State,
     endpoint,
-    ledger::{Due, MANY, Percentiles, TargetTimes, Unfinished},
+    ledger::{Breaker, Due, MANY, Percentiles, TargetTimes, Unfinished},
 };
 use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
@@ -65,6 +65,8 @@ struct Row {
     success: Option<String>,
     states: BTreeMap<&'static str, i64>,
     waiting: Option<Waiting>,
+    /// None where no worker has said of late where it stands.
+    breaker: Option<Breaker>,
 }
 
 /// `GET /`
@@ -74,13 +76,12 @@ pub(super) async fn show(app: &Arc<App>, visitor: &Visitor) -> Result<Response> 
         pulse.minutes(app),
         pulse.trouble(app),
         pulse.report(app),
-        async { crate::error::asked(app.ledger.enabled_endpoints()).await },
+        async { crate::error::asked(app.enabled()).await },
     )?;
     // A queue that is away is no reason not to see the ledger.
     let depths = pulse.depths(app).await.inspect_err(Error::log).ok();
     let waiting = |name: &str| depths.as_ref().and_then(|depths| depths.get(name)).copied();
     let now = clock::now();
-    let enabled: Vec<_> = enabled.into_iter().map(endpoint::target).collect();
     let sum = |state| of_state(&trouble.unfinished, state);
     let inbound = ["inbound.urgent", "inbound.bulk"].map(waiting);
     let view = View {
@@ -93,6 +94,7 @@ pub(super) async fn show(app: &Arc<App>, visitor: &Visitor) -> Result<Response> 
         targets: rows(app, &enabled, &report.day.targets, &trouble.unfinished)
             .map(|row| Row {
                 waiting: waiting(&row.name),
+                breaker: trouble.breakers.get(&row.name).cloned(),
                 ..row
             })
             .collect(),
@@ -144,27 +146,28 @@ fn deadline(due: &Due, now: Timestamp) -> Deadline {
 /// Every target that is configured, enabled or has something to tell.
 fn rows(
     app: &App,
-    endpoints: &[String],
+    enabled: &[String],
     day: &[TargetTimes],
     unfinished: &[Unfinished],
 ) -> impl Iterator<Item = Row> {
     let mut names: BTreeMap<String, Row> = BTreeMap::new();
-    let known = app.targets.keys().chain(endpoints);
+    let known = app.targets.keys().chain(enabled);
     let told = day.iter().map(|times| &times.target);
     let waiting = unfinished.iter().map(|one| &one.target);
     for name in known.chain(told).chain(waiting) {
         let of_it = unfinished.iter().filter(|one| one.target == *name);
         let times = day.iter().find(|times| times.target == *name);
         let is_endpoint = endpoint::id_of(name).is_some();
-        let configured = app.targets.get(name).copied();
+        let is_there = is_endpoint || app.targets.contains_key(name);
         let row = Row {
             name: name.clone(),
             is_endpoint,
-            enabled: configured.or_else(|| is_endpoint.then(|| endpoints.contains(name))),
+            enabled: is_there.then(|| enabled.contains(name)),
             success: times.and_then(success),
             day: times.cloned(),
             states: of_it.map(|one| (one.state.as_str(), one.count)).collect(),
             waiting: None,
+            breaker: None,
         };
         names.entry(name.clone()).or_insert(row);
     }

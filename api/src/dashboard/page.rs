@@ -51,6 +51,7 @@ const PAGES: &[(&str, &str)] = &[
         include_str!("pages/suppression_confirm.html"),
     ),
     ("suppressions.html", include_str!("pages/suppressions.html")),
+    ("target.html", include_str!("pages/target.html")),
     ("targets.html", include_str!("pages/targets.html")),
     ("sign_in.html", include_str!("pages/sign_in.html")),
 ];

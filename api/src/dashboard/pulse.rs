@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use common::{
     clock, endpoint,
-    ledger::{Compliance, Due, Minute, Unfinished},
+    ledger::{Breaker, Compliance, Due, Minute, Unfinished},
     lifecycle::Lifecycle,
     queue::{Feed, Priority, QueueName},
 };
@@ -26,6 +26,10 @@ const DEPTHS: Duration = Duration::from_secs(3);
 /// The percentiles of a day change slowly.
 const REPORT: Duration = Duration::from_secs(20);
 
+/// For so long it is shown all the same, with the time when it was taken, while it is taken anew: who comes back to the
+/// overview does not wait for it.
+const SHOWN: Duration = Duration::from_hours(12);
+
 /// Opt-outs that are named whose deadline is next.
 const NAMED: i64 = 10;
 
@@ -38,11 +42,12 @@ pub(super) struct Pulse {
     heard: Fresh<Vec<(String, Timestamp)>>,
 }
 
-/// What is unfinished, and what could not be read.
+/// What is unfinished, what could not be read, and where the breakers stand.
 #[derive(Debug, Serialize)]
 pub(super) struct Trouble {
     pub(super) unfinished: Vec<Unfinished>,
     pub(super) held: i64,
+    pub(super) breakers: BTreeMap<String, Breaker>,
 }
 
 /// What waits in the queues of one stage or target, ready to be taken.
@@ -67,7 +72,7 @@ impl Pulse {
             minutes: Fresh::new(QUICK),
             trouble: Fresh::new(QUICK),
             depths: Fresh::new(DEPTHS),
-            report: Fresh::new(REPORT),
+            report: Fresh::new(REPORT).shown_for(SHOWN),
             heard: Fresh::new(DEPTHS),
         }
     }
@@ -86,10 +91,16 @@ impl Pulse {
     pub(super) async fn trouble(&self, app: &Arc<App>) -> Result<Arc<Trouble>> {
         let app = Arc::clone(app);
         let make = async move {
-            let asked =
-                asked(async { tokio::try_join!(app.ledger.unfinished(), app.ledger.held()) });
-            let (unfinished, held) = asked.await?;
-            Ok(Trouble { unfinished, held })
+            let (unfinished, held, breakers) = asked(async {
+                let ledger = &app.ledger;
+                tokio::try_join!(ledger.unfinished(), ledger.held(), ledger.breakers())
+            })
+            .await?;
+            Ok(Trouble {
+                unfinished,
+                held,
+                breakers,
+            })
         };
         self.trouble.soon(&self.lifecycle, make).await
     }
@@ -122,7 +133,11 @@ impl Pulse {
     /// When each source was last heard of.
     pub(super) async fn heard(&self, app: &Arc<App>) -> Result<Arc<Vec<(String, Timestamp)>>> {
         let app = Arc::clone(app);
-        let make = async move { reported(app.ledger.last_heard()).await };
+        let make = async move {
+            let sources = app.dashboard.sources.iter();
+            let names: Vec<_> = sources.map(|source| source.name.clone()).collect();
+            reported(app.ledger.last_heard(&names)).await
+        };
         self.heard.soon(&self.lifecycle, make).await
     }
 }

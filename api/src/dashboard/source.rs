@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State, response::Response};
-use common::{
-    config::{Config, Credential},
-    ledger::NEWEST,
-};
+use common::config::{Config, Credential};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -16,7 +13,7 @@ use crate::{App, error::Result};
 /// A configured source, without its secrets.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Source {
-    name: String,
+    pub(super) name: String,
     provider: &'static str,
     enabled: bool,
     /// Of a provider that asks rather than tells: where in the api.
@@ -37,8 +34,6 @@ struct Row<'a> {
 #[derive(Serialize)]
 struct List<'a> {
     items: Vec<Row<'a>>,
-    /// Among so many events it was looked for the last of each.
-    newest: i64,
     /// Providers may reach it elsewhere than where it listens.
     is_bound: bool,
 }
@@ -93,7 +88,6 @@ pub(super) async fn list(State(app): State<Arc<App>>, visitor: Visitor) -> Resul
     });
     let view = List {
         items: rows.collect(),
-        newest: NEWEST,
         is_bound: app.dashboard.is_bound,
     };
     Ok(render(

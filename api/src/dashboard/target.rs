@@ -1,4 +1,4 @@
-//! Targets: those of the configuration, and the endpoints that users registered; how each fares.
+//! Targets of the configuration: how each fares, and leaving one alone for a while. The endpoints are listed beside them.
 
 use std::sync::Arc;
 
@@ -7,11 +7,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Redirect, Response},
 };
-use common::{
-    endpoint::{self, Endpoint},
-    ledger::LastTold,
-};
-use futures_util::future::try_join_all;
+use common::{delivery::Tested, endpoint::Endpoint};
 use serde::Serialize;
 use serde_json::json;
 
@@ -22,24 +18,23 @@ use super::{
 };
 use crate::{
     App, body, endpoints,
-    error::{Error, Result, asked},
-    query::{Id, Query},
+    error::Result,
+    query::Query,
+    targets::{self, Name, Standing},
 };
 
 #[derive(Serialize)]
 struct List {
-    configured: Vec<Configured>,
+    configured: Vec<Standing>,
     endpoints: Vec<Endpoint>,
     turn: Turn,
 }
 
-/// A target of the configuration.
 #[derive(Serialize)]
-struct Configured {
-    name: String,
-    enabled: bool,
-    #[serde(flatten)]
-    last: LastTold,
+struct One<'a> {
+    target: Standing,
+    done: Option<&'a str>,
+    tested: Option<Tested>,
 }
 
 /// `GET /targets`
@@ -48,20 +43,13 @@ pub(super) async fn list(
     visitor: Visitor,
     filters: Filters,
 ) -> Result<Response> {
-    let configured = app.targets.iter().map(async |(name, enabled)| {
-        let last = asked(app.ledger.last_told(name)).await?;
-        let (name, enabled) = (name.clone(), *enabled);
-        Ok::<_, Error>(Configured {
-            name,
-            enabled,
-            last,
-        })
-    });
-    let (state, query) = (State(Arc::clone(&app)), filters.turning().query()?);
-    let (configured, Json(page)) =
-        tokio::try_join!(try_join_all(configured), endpoints::list(state, query))?;
+    let state = || State(Arc::clone(&app));
+    let (Json(configured), Json(page)) = tokio::try_join!(
+        targets::list(state(), Query::given([])?),
+        endpoints::list(state(), filters.turning().query()?),
+    )?;
     let view = List {
-        configured,
+        configured: configured.items,
         turn: Turn::of(&filters.turning(), page.next_cursor.as_deref()),
         endpoints: page.items,
     };
@@ -74,65 +62,65 @@ pub(super) async fn list(
     ))
 }
 
-/// `GET /endpoints/{id}`
+/// `GET /targets/{name}`
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     visitor: Visitor,
-    Id(id): Id,
+    name: Name,
     filters: Filters,
 ) -> Result<Response> {
+    one(&app, &visitor, name, filters.get("done"), None).await
+}
+
+async fn one(
+    app: &Arc<App>,
+    visitor: &Visitor,
+    name: Name,
+    done: Option<&str>,
+    tested: Option<Tested>,
+) -> Result<Response> {
     let query = Query::given([])?;
-    let Json(endpoint) = endpoints::show(State(Arc::clone(&app)), Id(id), query).await?;
-    let view = json!({ "endpoint": endpoint, "target": endpoint::target(id), "done": filters.get("done") });
-    Ok(render(
-        &app,
-        Some(&visitor),
-        "targets",
-        "endpoint.html",
-        &view,
-    ))
+    let Json(target) = targets::show(State(Arc::clone(app)), name, query).await?;
+    let view = One {
+        target,
+        done,
+        tested,
+    };
+    Ok(render(app, Some(visitor), "targets", "target.html", &view))
 }
 
-/// `POST /endpoints/{id}/enable`
-pub(super) async fn enable(state: State<Arc<App>>, id: Id, form: Form) -> Result<Response> {
-    switch(state, id, &form, true).await
+/// `POST /targets/{name}/enable`
+pub(super) async fn enable(state: State<Arc<App>>, name: Name, form: Form) -> Result<Response> {
+    change(state, name, &form, true).await
 }
 
-/// `POST /endpoints/{id}/disable`: what it is to be told waits until it is enabled again.
-pub(super) async fn disable(state: State<Arc<App>>, id: Id, form: Form) -> Result<Response> {
-    switch(state, id, &form, false).await
+/// `POST /targets/{name}/disable`: what it is to be told waits until it is enabled again.
+pub(super) async fn disable(state: State<Arc<App>>, name: Name, form: Form) -> Result<Response> {
+    change(state, name, &form, false).await
 }
 
-async fn switch(
+async fn change(
     state: State<Arc<App>>,
-    Id(id): Id,
+    Name(name): Name,
     form: &Form,
     enabled: bool,
 ) -> Result<Response> {
-    let query = Query::given([])?;
-    let Json(known) = endpoints::show(State(Arc::clone(&state)), Id(id), query).await?;
-    let wanted = json!({
-        "url": known.url, "events": known.events, "description": known.description, "enabled": enabled,
-    });
-    let wanted = body::Json(body::read(wanted.to_string().as_bytes())?);
+    let wish = json!({ "enabled": enabled, "reason": form.text("reason") });
+    let wish = body::Json(body::read(wish.to_string().as_bytes())?);
     let (caller, query) = (form.visitor.caller(), Query::given([])?);
-    let Json(_) = endpoints::update(state, caller, Id(id), query, wanted).await?;
+    let Json(_) = targets::change(state, caller, Name(name.clone()), query, wish).await?;
     let done = if enabled { "enabled" } else { "disabled" };
-    Ok(Redirect::to(&format!("/endpoints/{id}?done={done}")).into_response())
+    Ok(Redirect::to(&format!("/targets/{name}?done={done}")).into_response())
 }
 
-/// `POST /endpoints/{id}/test`: what it answered is shown at once. Each test is another event, of nobody.
-pub(super) async fn test(State(app): State<Arc<App>>, Id(id): Id, form: Form) -> Result<Response> {
-    let query = || Query::given([]);
-    let state = || State(Arc::clone(&app));
-    let Json(tested) = endpoints::test(state(), form.visitor.caller(), Id(id), query()?).await?;
-    let Json(endpoint) = endpoints::show(state(), Id(id), query()?).await?;
-    let view = json!({ "endpoint": endpoint, "target": endpoint::target(id), "done": null, "tested": tested });
-    Ok(render(
-        &app,
-        Some(&form.visitor),
-        "targets",
-        "endpoint.html",
-        &view,
-    ))
+/// `POST /targets/{name}/test`: what it answered is shown at once.
+pub(super) async fn test(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    form: Form,
+) -> Result<Response> {
+    let (state, caller) = (State(Arc::clone(&app)), form.visitor.caller());
+    let name = || Name(name.clone());
+    let Json(tested) = targets::test(state, caller, name(), Query::given([])?).await?;
+    one(&app, &form.visitor, name(), None, Some(tested)).await
 }

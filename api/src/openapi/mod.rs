@@ -27,7 +27,7 @@ use operation::{complete, problems};
 use schemas::{join_lines, require_nullable, taken};
 
 /// What the operations are about, in the order in which the page shows them.
-const TAGS: [(&str, &str); 11] = [
+const TAGS: [(&str, &str); 12] = [
     (
         "Checks",
         "The question before every send: may this contact be written to?",
@@ -44,6 +44,7 @@ const TAGS: [(&str, &str); 11] = [
     ("Events", "What happened, as the providers told of it."),
     ("Deliveries", "Who was told of an event, and telling again."),
     ("Quarantine", "What was accepted and could not be read."),
+    ("Targets", "The targets of the configuration."),
     (
         "Endpoints",
         "Targets that users register. Each path is served without its final slash, too.",

@@ -11,6 +11,9 @@ const OF_THE_KEY: [&str; 3] = ["401", "403", "429"];
 
 const ID: &str = "{id}";
 
+/// Of a target.
+const NAME: &str = "{name}";
+
 /// Adds to an operation what all of its kind have.
 pub(super) fn complete(operation: &mut Value, path: &str, role: Option<Role>) {
     let id = text(&operation["operationId"]);
@@ -89,7 +92,7 @@ fn expected(operation: &Value, path: &str) -> Vec<&'static str> {
     }
     let mut expected = Vec::from(OF_THE_KEY);
     expected.extend(["400", "500", "503"]);
-    if path.contains(ID) {
+    if path.contains(ID) || path.contains(NAME) {
         expected.push("404");
     }
     let parameters = operation["parameters"].as_array().into_iter().flatten();
@@ -120,7 +123,7 @@ fn problem(status: &str) -> Value {
         "400" => "A parameter is wrong or unknown, or the body is no JSON.",
         "401" => "No key was given, or one that is not known.",
         "403" => "The key's role does not allow it.",
-        "404" => "There is nothing with this id.",
+        "404" => "There is nothing of this id or name.",
         "408" => "The body did not arrive in time.",
         "413" => "The body is too large.",
         "422" => "A contact or a field of the body cannot be taken.",

@@ -29,6 +29,7 @@ mod silence;
 mod submissions;
 mod suppressions;
 mod talkable;
+mod targets;
 mod witness;
 
 use std::{

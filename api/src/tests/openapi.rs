@@ -26,6 +26,7 @@ fn routed(router: &Router) -> BTreeSet<String> {
 /// A path that can be asked for.
 fn filled(path: &str) -> String {
     path.replace("{id}", NOTHING)
+        .replace("{name}", "slack")
         .replace("{contact}", "jane@example.com")
 }
 
@@ -198,6 +199,7 @@ async fn walk(door: &Door) {
     held.unwrap();
     walk_over_changes(door).await;
     walk_over_what_happened(door, event.id, delivery).await;
+    walk_over_targets(door).await;
     walk_over_endpoints(door).await;
     walk_over_keys(door).await;
 
@@ -251,6 +253,7 @@ async fn walk_over_what_happened(door: &Door, event: Uuid, delivery: Uuid) {
         "/api/v1/replays",
         &format!("/api/v1/replays/{}", text(&replay["id"])),
         "/api/v1/compliance",
+        "/api/v1/targets",
         "/api/v1/audit",
         "/api/v1/audit/verify",
         "/openapi.json",
@@ -265,6 +268,20 @@ async fn walk_over_what_happened(door: &Door, event: Uuid, delivery: Uuid) {
         did(door, "POST", &path, Value::Null).await;
     }
     seen(door, "/api/v1/events").await;
+}
+
+async fn walk_over_targets(door: &Door) {
+    for wish in [
+        json!({ "enabled": false, "reason": "it is moved" }),
+        json!({ "enabled": true }),
+    ] {
+        did(door, "PUT", "/api/v1/targets/slack", wish).await;
+        seen(door, "/api/v1/targets").await;
+    }
+    seen(door, "/api/v1/targets/slack").await;
+    let test = did(door, "POST", "/api/v1/targets/slack/test", Value::Null);
+    let (tested, ()) = tokio::join!(test, super::targets::make_a_test(door));
+    assert_eq!(tested["delivered"], true);
 }
 
 async fn walk_over_endpoints(door: &Door) {

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Origin, Rate};
 use crate::{
     names::names,
+    seal::Sealer,
     settings::{ByteSize, Section},
 };
 
@@ -50,6 +51,8 @@ pub struct Api {
     pub rate: Option<Rate>,
     /// The websites whose pages may ask, by their origins.
     pub cors_origins: Vec<Origin>,
+    /// What exports are signed with: 32 bytes in base64. Without one they are not.
+    pub signing_key: Option<SecretString>,
     pub talkable: Talkable,
 }
 
@@ -148,7 +151,17 @@ impl Spool {
 
 impl Api {
     pub(super) fn read(mut section: Section) -> Self {
+        let signing_key = section.optional_secret("signing_key");
+        if signing_key
+            .as_ref()
+            .is_some_and(|key| Sealer::new(key).is_none())
+        {
+            let why =
+                "is no key: 32 bytes in base64 are needed, as `openssl rand -base64 32` makes them";
+            section.mistake("signing_key", why);
+        }
         let api = Self {
+            signing_key,
             bind: section.or("bind", local(8081)),
             ops_bind: section.or("ops_bind", local(9081)),
             keys: section

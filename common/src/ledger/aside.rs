@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sqlx::Row;
+use sqlx::{Row, any::AnyRow};
 use uuid::Uuid;
 
 use super::{Leave, Ledger, Result, in_order, micros, parsed, period, rows};
-use crate::{clock, endpoint};
+use crate::{clock, delivery::State, endpoint};
 
 /// What the deliveries to a deleted endpoint say.
 const DELETED: &str = "the endpoint was deleted";
@@ -20,6 +20,13 @@ const KEPT: Duration = Duration::from_hours(24);
 /// What may be put aside: unfinished, and in nobody's hands. Found by its id and not by its state, as leave is.
 const IDLE: &str =
     "state || '' IN ('pending', 'retrying') AND (lease_until IS NULL OR lease_until <= {now})";
+
+/// What waits for a target in one state and may be put aside, first what has not moved for longest. That none of it is
+/// delivered is said for SQLite, which then uses the index.
+pub(super) const WAITING: &str = "
+    SELECT id FROM deliveries
+    WHERE target = $1 AND state <> 'delivered' AND state = $2 AND (lease_until IS NULL OR lease_until <= {now})
+    ORDER BY moved_at LIMIT $3";
 
 impl Ledger {
     /// Puts deliveries off for so long. Whoever publishes their messages to wait may take as long as it likes: they
@@ -47,6 +54,22 @@ impl Ledger {
         );
         let values = deliveries.iter().map(|id| json!({ "id": id }));
         self.set_aside(&text, values.collect(), deliveries).await
+    }
+
+    /// Parks what waits for a target, wherever its messages are: at most `limit` of what is pending, and of what is retried.
+    /// Says how many it found.
+    pub async fn park_all(&self, target: &str, limit: i64) -> Result<usize> {
+        let mut count = 0;
+        for state in [State::Pending, State::Retrying] {
+            let query = self.query(WAITING).bind(target.to_owned());
+            let query = query.bind(state.as_str()).bind(limit);
+            let found = query.fetch_all(&self.pool).await?;
+            let id = |row: &AnyRow| parsed(&row.try_get::<String, _>(0)?);
+            let ids = found.iter().map(id).collect::<Result<Vec<_>>>()?;
+            self.park(&ids).await?;
+            count += ids.len();
+        }
+        Ok(count)
     }
 
     /// Marks deliveries dead whose endpoint was deleted.

@@ -123,6 +123,32 @@ impl Ledger {
         Ok(Some(endpoint))
     }
 
+    /// Enables or disables an endpoint, and changes nothing else of it; None if there is none.
+    pub async fn switch_endpoint(
+        &self,
+        id: Uuid,
+        enabled: bool,
+        act: &Act,
+    ) -> Result<Option<Endpoint>> {
+        let text = format!(
+            "UPDATE endpoints SET
+                failing_since = CASE WHEN enabled = 0 AND $2 = 1 THEN NULL ELSE failing_since END,
+                disabled_reason = CASE WHEN $2 = 1 THEN NULL WHEN enabled = 1 THEN $3 ELSE disabled_reason END,
+                enabled = $2, updated_at = $4
+            WHERE id = $1 AND deleted_at IS NULL RETURNING {COLUMNS}"
+        );
+        let query = self.query(&text).bind(id.to_string());
+        let query = query.bind(i64::from(enabled)).bind(BY_HAND);
+        let query = query.bind(micros(clock::now()));
+        let mut transaction = self.begin().await?;
+        let Some(row) = query.fetch_optional(&mut *transaction).await? else {
+            return Ok(None);
+        };
+        let endpoint = endpoint(&row)?;
+        self.changed(transaction, act).await?;
+        Ok(Some(endpoint))
+    }
+
     /// Gives an endpoint a new secret; None if there is none. The one before it is signed with as well for `overlap`.
     pub async fn rotate_endpoint(
         &self,
@@ -206,7 +232,7 @@ impl Ledger {
         Ok(true)
     }
 
-    /// Grows with every change to the endpoints. Read before them, it is at most too small for what is read.
+    /// Grows with every change to the endpoints, and to which targets are disabled. Read before them, it is at most too small for what is read.
     pub async fn endpoints_version(&self) -> Result<i64> {
         let row = self.query("SELECT version FROM endpoints_version");
         Ok(row.fetch_one(&self.pool).await?.try_get(0)?)
@@ -232,8 +258,12 @@ impl Ledger {
             .collect()
     }
 
-    /// Ends a change to an endpoint: raises the version and says who did it.
-    async fn changed(&self, mut transaction: Transaction<'_, Any>, act: &Act) -> Result<()> {
+    /// Ends a change to an endpoint or a target: raises the version and says who did it.
+    pub(super) async fn changed(
+        &self,
+        mut transaction: Transaction<'_, Any>,
+        act: &Act,
+    ) -> Result<()> {
         self.query("UPDATE endpoints_version SET version = version + 1")
             .execute(&mut *transaction)
             .await?;
@@ -266,6 +296,7 @@ fn endpoint(row: &AnyRow) -> Result<Endpoint> {
         last_failure_at: time("last_failure_at")?,
         last_error: row.try_get("last_error")?,
         held_back: None,
+        breaker: None,
     })
 }
 

@@ -16,6 +16,7 @@
 
 mod aside;
 mod audit;
+mod breakers;
 mod compliance;
 mod contacts;
 mod deliveries;
@@ -25,6 +26,7 @@ mod events;
 mod failing;
 mod keys;
 mod leases;
+mod migrations;
 mod page;
 mod pepper;
 mod quarantine;
@@ -38,6 +40,7 @@ mod rows;
 mod sessions;
 mod submissions;
 mod suppressions;
+mod targets;
 mod unrouted;
 mod vitals;
 
@@ -65,6 +68,7 @@ use pepper::Pepper;
 use rows::{in_order, rows};
 
 pub use audit::{Act, Audited, Broken, TrailFilter, Verified};
+pub use breakers::{BELIEVED, Breaker, Level};
 pub use compliance::{Compliance, Late, Overdue, Percentiles, TargetTimes, Undelivered};
 pub use deliveries::{DeliveryFilter, DeliveryRow};
 pub use erasure::{Erased, Erasure, Request as ErasureRequest};
@@ -77,25 +81,12 @@ pub(crate) use record::hex;
 pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
 pub use retention::Expired;
-pub use sessions::{IDLE, LONGEST, Session};
+pub use sessions::{IDLE, LONGEST, MOST as MOST_SESSIONS, Session};
 pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression, SuppressionFilter};
+pub use targets::{Disabled, TEST_WAITS, TestState};
 pub use unrouted::Unrouted;
-pub use vitals::{Due, LastTold, MANY, Minute, NEWEST, Unfinished};
-
-/// Applied in order, each once, under a lock.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/0001_ledger.sql"),
-    include_str!("../../migrations/0002_api.sql"),
-    include_str!("../../migrations/0003_keys.sql"),
-    include_str!("../../migrations/0004_erasure.sql"),
-    include_str!("../../migrations/0005_retention.sql"),
-    include_str!("../../migrations/0006_dashboard.sql"),
-    include_str!("../../migrations/0007_leases.sql"),
-];
-
-/// Names the advisory lock under which several processes that start together take turns at migrating.
-const MIGRATION_LOCK: i64 = 0x4f50_544f_5554;
+pub use vitals::{Due, LastTold, MANY, Minute, Unfinished};
 
 /// A connection that cannot be had in this time means that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -218,59 +209,6 @@ impl Ledger {
             pepper_fits: Arc::default(),
             ..self
         }
-    }
-
-    /// Applies the migrations that are missing. Several processes may do so at once.
-    pub async fn migrate(&self) -> Result<()> {
-        let mut transaction = self.begin().await?;
-        if self.dialect == Dialect::Postgres {
-            self.query("SELECT pg_advisory_xact_lock($1)")
-                .bind(MIGRATION_LOCK)
-                .execute(&mut *transaction)
-                .await?;
-            // Else every start logs that the table below is there already.
-            sqlx::raw_sql("SET LOCAL client_min_messages = warning")
-                .execute(&mut *transaction)
-                .await?;
-        }
-        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
-            .execute(&mut *transaction)
-            .await?;
-        let done: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM schema_version")
-            .fetch_one(&mut *transaction)
-            .await?;
-        for (migration, version) in MIGRATIONS
-            .iter()
-            .zip(1..)
-            .filter(|(_, version)| *version > done)
-        {
-            sqlx::raw_sql(AssertSqlSafe(self.dialect.text(migration)))
-                .execute(&mut *transaction)
-                .await?;
-            self.query("INSERT INTO schema_version VALUES ($1)")
-                .bind(version)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        self.compare_pepper().await
-    }
-
-    /// Whether the database answers, has every migration that this program knows, and erased no contact by another pepper.
-    pub async fn ping(&self) -> Result<()> {
-        let version: i64 = sqlx::query_scalar("SELECT MAX(version) FROM schema_version")
-            .fetch_one(&self.pool)
-            .await?;
-        if usize::try_from(version).is_ok_and(|version| version >= MIGRATIONS.len()) {
-            return self.compare_pepper().await;
-        }
-        let behind = format!(
-            "its schema has version {version}, {} is needed",
-            MIGRATIONS.len()
-        );
-        Err(Error::Unavailable(sqlx::Error::Configuration(
-            behind.into(),
-        )))
     }
 
     /// Compares the pepper with the one that contacts were erased with, if any was.

@@ -23,6 +23,9 @@ pub const IDLE: Duration = Duration::from_mins(30);
 /// However much it is used, a session ends so long after it was opened.
 pub const LONGEST: Duration = Duration::from_hours(12);
 
+/// The most sessions of one key: when another is opened, those that were used least recently end.
+pub const MOST: i64 = 50;
+
 /// How stale the time of the last use may be: not every page is to cost a write.
 const STALE: Duration = Duration::from_mins(1);
 
@@ -45,7 +48,7 @@ impl Session {
 
 impl Ledger {
     /// Opens a session for a key that was let in, with its record in the audit trail, and gives what the browser is to
-    /// hold. Those that have ended are forgotten on the way.
+    /// hold. Those that have ended are forgotten on the way, and of the key's those above [`MOST`] end.
     pub async fn open_session(
         &self,
         name: &str,
@@ -67,6 +70,16 @@ impl Ledger {
             .bind(name.to_owned())
             .bind(id.map(|id| id.to_string()))
             .bind(proof(held, key.expose_secret().as_bytes()))
+            .execute(&mut *transaction)
+            .await?;
+        let text = "
+            DELETE FROM sessions WHERE key_name = $1 AND hash NOT IN (
+                SELECT hash FROM sessions WHERE key_name = $1
+                ORDER BY CASE WHEN hash = $2 THEN 0 ELSE 1 END, seen_at DESC, hash LIMIT $3)";
+        self.query(text)
+            .bind(name.to_owned())
+            .bind(key::hash(held))
+            .bind(MOST)
             .execute(&mut *transaction)
             .await?;
         let act = Act {

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{Row, any::AnyRow};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{DeliveryFilter, Ledger, Result, micros, parsed, timestamp};
@@ -13,9 +14,6 @@ use crate::{delivery::State, event::Kind};
 
 /// Counting of what is unfinished stops here: more is as bad.
 pub const MANY: i64 = 100_000;
-
-/// The newest events among which it is looked for who sent any.
-pub const NEWEST: i64 = 10_000;
 
 const MICROS_A_MINUTE: i64 = 60_000_000;
 
@@ -37,10 +35,8 @@ pub(super) const DUE_FIRST: &str = "
         LIMIT $1
     ) AS waiting ORDER BY received_at, delivery LIMIT $2";
 
-pub(super) const LAST_HEARD: &str = "
-    SELECT source, MAX(received_at) FROM (
-        SELECT source, received_at FROM events ORDER BY received_at DESC, id DESC LIMIT $1
-    ) AS newest GROUP BY source ORDER BY source";
+pub(super) const LAST_HEARD: &str =
+    "SELECT received_at FROM events WHERE source = $1 ORDER BY received_at DESC, id DESC LIMIT 1";
 
 // The state is given apart: SQLite drops the first condition where the third says it already, and the index with it.
 pub(super) const LAST_FAILED: &str = "
@@ -79,7 +75,7 @@ pub struct Due {
 }
 
 /// How a target fared last.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LastTold {
     /// When the newest delivery that was delivered was.
     pub delivered_at: Option<Timestamp>,
@@ -140,17 +136,16 @@ impl Ledger {
         query.fetch_all(&self.pool).await?.iter().map(due).collect()
     }
 
-    /// When each source was last heard of, among the [`NEWEST`] events.
-    pub async fn last_heard(&self) -> Result<Vec<(String, Timestamp)>> {
-        let found = self
-            .query(LAST_HEARD)
-            .bind(NEWEST)
-            .fetch_all(&self.pool)
-            .await?;
-        found
-            .iter()
-            .map(|row| Ok((row.try_get(0)?, timestamp(row.try_get(1)?)?)))
-            .collect()
+    /// When each of these sources was last heard of, if it ever was.
+    pub async fn last_heard(&self, sources: &[String]) -> Result<Vec<(String, Timestamp)>> {
+        let mut heard = vec![];
+        for source in sources {
+            let newest = self.query(LAST_HEARD).bind(source.clone());
+            if let Some(row) = newest.fetch_optional(&self.pool).await? {
+                heard.push((source.clone(), timestamp(row.try_get(0)?)?));
+            }
+        }
+        Ok(heard)
     }
 
     /// How a target fared last.

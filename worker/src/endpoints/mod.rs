@@ -1,4 +1,5 @@
-//! The endpoints that users registered over the api, as this worker knows them.
+//! The endpoints that users registered over the api, as this worker knows them, and which of the configured targets somebody
+//! has disabled.
 //!
 //! What it knows is compared with the ledger, by one number, before anything is decided by it: an endpoint that was
 //! registered before a webhook was accepted is told of it. Only if the number has changed are they all read again. What
@@ -9,7 +10,7 @@ mod desk;
 pub(crate) mod health;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -44,6 +45,8 @@ pub(crate) struct Known {
     endpoints: HashMap<Uuid, Registered>,
     /// Who is told of a kind, and how a delivery to each begins.
     told: HashMap<Kind, Vec<(String, State)>>,
+    /// The configured targets that somebody has disabled.
+    disabled: HashSet<String>,
 }
 
 struct Registered {
@@ -98,7 +101,11 @@ impl Endpoints {
             return Ok(known);
         }
         let rows = ledger.sendable_endpoints(None).await?;
-        let known = Arc::new(self.read(version, rows, &known));
+        let disabled = ledger.disabled_targets().await?;
+        let known = Arc::new(Known {
+            disabled: disabled.into_keys().collect(),
+            ..self.read(version, rows, &known)
+        });
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&known);
         Ok(known)
     }
@@ -168,6 +175,19 @@ impl Known {
     /// The endpoints that are told of a kind of event, as targets, and how a delivery to each begins.
     pub(crate) fn told_of(&self, kind: Kind) -> &[(String, State)] {
         self.told.get(&kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// The number by which it is told whether this is what is; None before the ledger was ever asked.
+    pub(crate) fn version(&self) -> Option<i64> {
+        self.version
+    }
+
+    /// Whether a target takes deliveries now, be it configured or an endpoint: one that somebody has disabled does not.
+    pub(crate) fn takes(&self, target: &str) -> bool {
+        match endpoint::id_of(target) {
+            Some(id) => matches!(self.standing(id), Standing::Enabled(_)),
+            None => !self.disabled.contains(target),
+        }
     }
 
     /// How the endpoint stands.

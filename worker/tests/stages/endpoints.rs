@@ -21,7 +21,7 @@ const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const NEXT_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A worker with these settings of endpoints, whose receiver is on the loopback.
-async fn bench(endpoints: &str, rest: &str) -> (Bench, Receiver) {
+pub(crate) async fn bench(endpoints: &str, rest: &str) -> (Bench, Receiver) {
     let settings = format!(
         "[outbound]\nallow_networks = ['127.0.0.0/8']\n[worker]\nsweep_every = '100ms'\n\
          [endpoints]\nallow_http = true\n{endpoints}\n{rest}"
@@ -39,7 +39,7 @@ fn wanted(url: &str, events: &[&str]) -> Wanted {
     }
 }
 
-async fn register(bench: &Bench, url: &str, events: &[&str]) -> Uuid {
+pub(crate) async fn register(bench: &Bench, url: &str, events: &[&str]) -> Uuid {
     let (wanted, id) = (wanted(url, events), Uuid::now_v7());
     let (secret, act) = (SECRET.into(), Act::default());
     let created = bench.ledger.create_endpoint(id, &wanted, &secret, &act);
@@ -64,7 +64,7 @@ async fn endpoint(bench: &Bench, id: Uuid) -> Endpoint {
 }
 
 /// Sends the unsubscribe of `userNUMBER@example.com`.
-async fn unsubscribe(bench: &Bench, number: usize) {
+pub(crate) async fn unsubscribe(bench: &Bench, number: usize) {
     let envelope = envelope_of("shop", &format!("user{number}@example.com"));
     bench
         .publish(inbound(), envelope::encode([&envelope]))

@@ -3,10 +3,12 @@
 
 mod bench;
 mod endpoints;
+mod levels;
 mod line;
 mod overtaken;
 mod receiver;
 mod sweep;
+mod switch;
 
 use std::{sync::Arc, time::Duration};
 

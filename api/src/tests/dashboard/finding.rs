@@ -1,5 +1,8 @@
 //! Lists, one of what is in them, and a contact's story.
 
+use common::seal;
+use sha2::{Digest, Sha256};
+
 use super::*;
 
 #[tokio::test]
@@ -39,6 +42,42 @@ async fn a_contact_s_story_is_told_in_order_with_its_evidence_and_each_attempt()
         let nobody = browser.get("/contacts?contact=nobody@example.com").await;
         nobody.shows(&["Nothing is known of this contact."]);
         assert_eq!(browser.get("/contacts").await.heading(), "Find a contact");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_export_is_signed_where_a_key_is_set_and_verified_by_its_public_part() {
+    on_each(async |door| {
+        door.delivery_to("slack").await;
+        let text = "[api]\nkeys = [{ name = 'ops', key = 'ops-key-123456', role = 'write' }]\n\
+            signing_key = 'nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A='";
+        let router = hardened(router(Arc::new(door.configured(text))));
+        let mut browser = Browser::new(&router);
+        browser.sign_in("ops-key-123456").await;
+        let page = browser.get("/contacts?contact=jane%40example.com").await;
+        page.shows(&["Signed: <code>optout verify</code>"]);
+        browser.csrf = page.csrf();
+        let shown = browser
+            .post("/contacts/export?contact=jane%40example.com", &[])
+            .await;
+        assert_eq!(shown.status, 200);
+        let file = shown.text;
+        let key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+        let verified = seal::verify(&file, key).unwrap();
+        assert_eq!(verified["exported_by"], "ops");
+        assert_eq!(verified["story"]["contact"], "jane@example.com");
+        let forged = file.replace("jane@example.com", "john@example.com");
+        assert_eq!(seal::verify(&forged, key), Err(seal::Broken::Changed));
+        let headers = [("x-api-key", "admin-key-0123")];
+        let trail = door
+            .send("GET", "/api/v1/audit?action=contact.export", &headers)
+            .await;
+        let digest = format!(
+            "{:x}",
+            bytes::Bytes::copy_from_slice(&Sha256::digest(&file))
+        );
+        assert_eq!(trail.body["items"][0]["details"]["sha256"], digest);
     })
     .await;
 }

@@ -1,5 +1,6 @@
 //! Telling all again, and where things come from and go to.
 
+use common::{endpoint, ledger::Level};
 use serde_json::json;
 
 use super::*;
@@ -73,7 +74,7 @@ async fn an_endpoint_is_seen_tested_disabled_and_enabled() {
         let path = format!("/endpoints/{}", text(&made.body["id"]));
         let browser = Browser::of(door, Role::Write).await;
         let list = browser.get("/targets").await;
-        list.shows(&["http://127.0.0.1:1/hook", "their &lt;own&gt;", "slack", "by <code>enabled</code>", "is-disabled"]);
+        list.shows(&["http://127.0.0.1:1/hook", "their &lt;own&gt;", "slack", "is-disabled"]);
         let shown = browser.post(&format!("{path}/test"), &[]).await;
         shown.shows(&["Not delivered:"]);
         for (action, state) in [("disable", "disabled"), ("disable", "disabled"), ("enable", "enabled")] {
@@ -109,6 +110,100 @@ async fn a_target_tells_when_it_last_delivered_and_by_what_it_last_failed() {
 }
 
 #[tokio::test]
+async fn a_target_that_is_left_alone_is_told_with_the_time_since_when() {
+    on_each(async |door| {
+        let wanted = json!({ "url": "http://127.0.0.1:1/hook", "events": ["*"] });
+        let made = door
+            .write("POST", "/api/emails/webhook-endpoints/", &wanted)
+            .await;
+        let id: Uuid = text(&made.body["id"]).parse().unwrap();
+        let open = |target: &str| (target.to_owned(), Level::Open);
+        let levels = [open("slack"), open(&endpoint::target(id))];
+        door.ledger
+            .note_breakers(Uuid::now_v7(), &levels)
+            .await
+            .unwrap();
+        let browser = Browser::of(door, Role::Read).await;
+        let shown = browser.get("/targets").await;
+        assert_eq!(
+            shown.text.matches("badge is-open").count(),
+            2,
+            "{}",
+            shown.text
+        );
+        let shown = browser.get(&format!("/endpoints/{id}")).await;
+        shown.shows(&[
+            "<dt>Breaker</dt><dd><span class=\"badge is-open\">",
+            "since <time ",
+        ]);
+        // Numbers may be a moment old.
+        while !browser
+            .get("/")
+            .await
+            .has("breaker <span class=\"badge is-open\">")
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_configured_target_is_disabled_for_a_reason_enabled_and_tested() {
+    on_each(async |door| {
+        let browser = Browser::of(door, Role::Write).await;
+        let list = browser.get("/targets").await;
+        list.shows(&["href=\"/targets/slack\"", "by the configuration"]);
+        browser
+            .get("/targets/off")
+            .await
+            .shows(&["by the configuration"]);
+        let shown = browser
+            .post("/targets/slack/disable", &[("reason", "it <moves>")])
+            .await;
+        assert_eq!(shown.location(), "/targets/slack?done=disabled");
+        let shown = browser.get(shown.location()).await;
+        assert_eq!(shown.heading(), "slack");
+        shown.shows(&[
+            "It is disabled",
+            "badge is-disabled",
+            "by the write key: it &lt;moves&gt;",
+        ]);
+        browser
+            .get("/targets")
+            .await
+            .shows(&["by the write key: it &lt;moves&gt;"]);
+        // Numbers may be a moment old.
+        while !browser
+            .get("/")
+            .await
+            .has("slack</a> <span class=\"badge is-disabled\">")
+        {
+            tokio::task::yield_now().await;
+        }
+        let shown = browser.post("/targets/slack/enable", &[]).await;
+        browser
+            .get(shown.location())
+            .await
+            .shows(&["It is enabled", "badge is-enabled"]);
+        let test = browser.post("/targets/slack/test", &[]);
+        let (shown, ()) = tokio::join!(test, crate::tests::targets::make_a_test(door));
+        shown.shows(&["Delivered, after 7 ms", "200 ok"]);
+        assert_eq!(browser.get("/targets/nobody").await.status, 404);
+        let reader = Browser::of(door, Role::Read).await;
+        reader
+            .get("/targets/slack")
+            .await
+            .hides(&["/disable\"", "/test\""]);
+        for action in ["disable", "enable", "test"] {
+            let path = format!("/targets/slack/{action}");
+            assert_eq!(reader.post(&path, &[]).await.status, 403);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_source_is_shown_with_the_address_to_paste_and_without_its_secrets() {
     on_each(async |door| {
         let text = "[api]\nkeys = [{ name = 'ops', key = 'ops-key-123456', role = 'read' }]\n\
@@ -124,7 +219,7 @@ async fn a_source_is_shown_with_the_address_to_paste_and_without_its_secrets() {
             "https://hooks.example.com/webhooks/shop?token=SECRET",
             "https://hooks.example.com/webhooks/mail",
             "user name and password",
-            "none of late",
+            "none yet",
             "badge is-disabled",
         ]);
         assert_eq!(shown.text.matches("<time ").count(), 1);

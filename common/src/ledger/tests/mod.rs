@@ -2,6 +2,7 @@
 
 mod aside;
 mod audit;
+mod breakers;
 mod compliance;
 mod endpoints;
 mod erasure;
@@ -18,6 +19,7 @@ mod replays;
 mod retention;
 mod sessions;
 mod suppressions;
+mod targets;
 mod tls;
 mod unrouted;
 mod vitals;

@@ -72,6 +72,35 @@ async fn a_session_ends_with_its_key_of_the_ledger() {
 }
 
 #[tokio::test]
+async fn of_more_sessions_of_a_key_than_there_may_be_those_end_that_were_used_least_recently() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let key = "a configured key".into();
+        let open = async |name: &str| ledger.open_session(name, None, &key).await.unwrap();
+        let (first, of_another) = (open("ops").await, open("other").await);
+        age(ledger, "seen_at", Duration::from_mins(10)).await;
+        let mut later = vec![];
+        for _ in 1..MOST_SESSIONS {
+            later.push(open("ops").await);
+        }
+        assert!(
+            is_open(ledger, &first).await,
+            "so many there may be, and it is used by that"
+        );
+        age(ledger, "seen_at", Duration::from_mins(10)).await;
+        assert!(is_open(ledger, &first).await);
+        let newest = open("ops").await;
+        for open in [&first, &newest, &of_another] {
+            assert!(is_open(ledger, open).await);
+        }
+        let mut left = 0;
+        for token in &later {
+            left += i64::from(is_open(ledger, token).await);
+        }
+        assert_eq!(left, MOST_SESSIONS - 2);
+    }
+}
+
+#[tokio::test]
 async fn what_was_not_used_for_long_has_ended_and_is_forgotten_when_another_begins() {
     for Fresh { ledger, .. } in &fresh().await {
         let key = "a configured key".into();

@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::{plans::plan, *};
-use crate::ledger::vitals::{DUE_FIRST, LAST_FAILED, LAST_HEARD, MINUTES, UNFINISHED};
+use crate::ledger::{
+    suppressions::{Order, listing},
+    vitals::{DUE_FIRST, LAST_FAILED, LAST_HEARD, MINUTES, UNFINISHED},
+};
 
 /// Enough that reading them all is the worse choice.
 const MANY_EVENTS: usize = 50_000;
@@ -34,6 +37,10 @@ async fn fill(ledger: &Ledger) {
             delivered_at)
         SELECT rows.value->>'id', rows.value->>'id', 'slack', 'unsubscribed', rows.value->>'state', 1, 1,
             CAST(rows.value->>'at' AS BIGINT), CAST(rows.value->>'at' AS BIGINT), 'gone', CAST(rows.value->>'at' AS BIGINT)
+        FROM {rows} WHERE TRUE",
+        "INSERT INTO registers (id, channel, contact, scope, source, lane, suppressed, occurred_at, event_id, kind, origin, updated_at)
+        SELECT rows.value->>'id', 'email', rows.value->>'id', 'global', 'shop', 'consent', 1, CAST(rows.value->>'at' AS BIGINT),
+            rows.value->>'id', 'unsubscribed', 'recipient', 0
         FROM {rows} WHERE TRUE",
     ] {
         let query = ledger.query(text).bind(rows.clone());
@@ -66,7 +73,7 @@ async fn it_is_asked_by_indexes_however_much_there_ever_was() {
             ),
             (
                 LAST_HEARD,
-                plan(ledger, LAST_HEARD, |query| query.bind(NEWEST)).await,
+                plan(ledger, LAST_HEARD, |query| query.bind("shop")).await,
             ),
             (
                 LAST_FAILED,
@@ -86,6 +93,50 @@ async fn it_is_asked_by_indexes_however_much_there_ever_was() {
                 assert!(!(whole && of_a_table), "{text}: {plan}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn lists_of_what_is_seldom_are_read_by_indexes_in_their_order_however_much_there_ever_was() {
+    for Fresh { ledger, .. } in &fresh().await {
+        fill(ledger).await;
+        let events = |source: bool, kind| EventFilter {
+            source: source.then(|| "nobody".to_owned()),
+            kind,
+            ..EventFilter::default()
+        };
+        for (filter, index) in [
+            (events(false, None), "events_by_receipt"),
+            (events(true, None), "events_by_source"),
+            (events(false, Some(Kind::Complained)), "events_by_kind"),
+        ] {
+            let text = crate::ledger::events::listing(&filter);
+            let plan = plan(ledger, &text, |query| {
+                let query = query.bind(filter.source.clone());
+                let query = query.bind(filter.kind.map(|kind| kind.to_string()));
+                let query = query.bind(None::<String>).bind(i64::MIN).bind(i64::MAX);
+                query.bind("").bind(51_i64).bind(None::<String>)
+            });
+            is_read_in_order(&plan.await, index);
+        }
+        let lifted = SuppressionFilter {
+            state: Some(Standing::Lifted),
+            ..SuppressionFilter::default()
+        };
+        let text = listing(&lifted, Order::NewestFirst);
+        let plan = plan(ledger, &text, |query| {
+            let nothing = (0..8).fold(query, |query, _| query.bind(None::<String>));
+            let query = nothing.bind(0_i64).bind(None::<i64>).bind(None::<i64>);
+            query.bind("").bind(51_i64).bind(i64::MAX)
+        });
+        is_read_in_order(&plan.await, "registers_lifted");
+    }
+}
+
+fn is_read_in_order(plan: &str, index: &str) {
+    assert!(plan.contains(index), "not by {index}: {plan}");
+    for sorted in ["Sort", "TEMP B-TREE"] {
+        assert!(!plan.contains(sorted), "{index}: {plan}");
     }
 }
 
@@ -123,8 +174,9 @@ async fn it_tells_what_came_what_waits_and_how_targets_fared_last() {
             panic!("one is due");
         };
         assert_eq!((due.delivery_id, due.event_id), (id, event.id));
+        let sources = ["nobody".to_owned(), event.source.clone()];
         assert_eq!(
-            ledger.last_heard().await.unwrap(),
+            ledger.last_heard(&sources).await.unwrap(),
             [(event.source, event.received_at)]
         );
     }
