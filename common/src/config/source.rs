@@ -6,7 +6,7 @@ use super::{NAME_RULE, is_name};
 use crate::{
     event::Undetermined,
     names::names,
-    providers::{self, Keys, Provider},
+    providers::{self, Keys, Need, Provider},
     request,
     settings::Section,
 };
@@ -114,7 +114,7 @@ impl Source {
 }
 
 impl Credential {
-    fn read(mut section: Section, provider: Option<&'static dyn Provider>) -> Option<Self> {
+    fn read(mut section: Section, provider: Option<&dyn Provider>) -> Option<Self> {
         let kind: Option<AuthKind> = section.required("kind");
         let kind = kind?;
         let asks = provider.is_some_and(|provider| provider.asks_at().is_some());
@@ -126,11 +126,6 @@ impl Credential {
         }
         let credential = match kind {
             AuthKind::None => None,
-            AuthKind::Signature if asks => Some(Self::Signature(Keys {
-                secrets: section.secrets("key"),
-                site: section.required("site"),
-                ..Keys::default()
-            })),
             AuthKind::Bearer => Some(Self::Bearer {
                 tokens: section.secrets("token"),
             }),
@@ -146,43 +141,49 @@ impl Credential {
                 name,
                 secrets: section.secrets("secret"),
             }),
-            AuthKind::Signature => {
-                if let Some(provider) = provider.filter(|provider| !provider.signs()) {
-                    let why = format!(
-                        "is \"signature\", but {} does not sign its requests",
-                        provider.name()
-                    );
-                    section.mistake("kind", why);
-                }
-                Some(Self::Signature(read_keys(&mut section)))
-            }
+            AuthKind::Signature => Some(Self::Signature(read_keys(&mut section, provider))),
         };
         section.finish();
         credential
     }
 }
 
-fn read_keys(section: &mut Section) -> Keys {
+/// What the provider's scheme needs. Of an unknown provider whatever is given, so that only the provider is a mistake.
+fn read_keys(section: &mut Section, provider: Option<&dyn Provider>) -> Keys {
+    const EVERY: &[Need] = &[Need::SecretOrPublicKey, Need::KeyAndSite];
+    let needs = provider.map_or(EVERY, Provider::needs);
+    if let (Some(provider), []) = (provider, needs) {
+        let why = format!(
+            "is \"signature\", but {} does not sign its requests",
+            provider.name()
+        );
+        section.mistake("kind", why);
+    }
     let given = section.keys();
     let has = |key: &str| given.iter().any(|given| given == key);
-    if !has("secret") && !has("public_key") {
-        section.mistake(
-            "secret",
-            "is missing, and so is public_key: one of them is needed",
-        );
+    let mut keys = Keys::default();
+    for need in needs {
+        match need {
+            Need::Secret => keys.secrets = section.secrets("secret"),
+            Need::PublicKey => keys.public_keys = section.secrets("public_key"),
+            Need::SecretOrPublicKey => {
+                if has("secret") {
+                    keys.secrets = section.secrets("secret");
+                }
+                if has("public_key") {
+                    keys.public_keys = section.secrets("public_key");
+                }
+                if provider.is_some() && !has("secret") && !has("public_key") {
+                    let why = "is missing, and so is public_key: one of them is needed";
+                    section.mistake("secret", why);
+                }
+            }
+            Need::KeyAndSite if provider.is_some() || has("key") => {
+                keys.secrets = section.secrets("key");
+                keys.site = section.required("site");
+            }
+            Need::KeyAndSite => {}
+        }
     }
-    Keys {
-        secrets: if has("secret") {
-            section.secrets("secret")
-        } else {
-            vec![]
-        },
-        public_keys: if has("public_key") {
-            section.secrets("public_key")
-        } else {
-            vec![]
-        },
-        site: None,
-        url: section.optional("url"),
-    }
+    keys
 }

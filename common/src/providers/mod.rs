@@ -7,33 +7,60 @@
 //! ingress and `parse` in the worker. The test over all samples does the rest.
 
 mod brevo;
+mod customerio;
+mod fields;
 mod json;
+mod klaviyo;
+mod mailersend;
+mod mailjet;
+mod mailtrap;
 mod notifiedby;
+mod postal;
 mod postmark;
+mod public_key;
+mod resend;
 mod sample;
 mod sentinmail;
+mod signature;
+mod sparkpost;
+mod standard;
+mod standard_webhooks;
 pub mod talkable;
+mod unisender_go;
 
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod signed;
 
 use std::fmt::Debug;
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::{envelope::Envelope, event::Draft, queue::Priority};
 
-pub use sample::Sample;
+pub use sample::{Proof, Sample};
 
 /// Every provider, by name in alphabetical order.
 pub const ALL: &[&dyn Provider] = &[
     &brevo::Brevo,
+    &customerio::CustomerIo,
+    &klaviyo::Klaviyo,
+    &mailersend::MailerSend,
+    &mailjet::Mailjet,
+    &mailtrap::Mailtrap,
     &notifiedby::NotifiedBy,
+    &postal::Postal,
     &postmark::Postmark,
+    &resend::Resend,
     &sentinmail::SentinMail,
+    &sparkpost::SparkPost,
+    &standard_webhooks::StandardWebhooks,
     &talkable::Talkable,
+    &unisender_go::UnisenderGo,
 ];
 
 /// The provider called `name`.
@@ -51,12 +78,14 @@ pub trait Provider: Debug + Send + Sync {
         &[]
     }
 
-    /// Whether the provider signs its requests by a scheme of its own, which [`Provider::verify`] then checks.
-    fn signs(&self) -> bool {
-        false
+    /// What a source has to hold so that the provider's own signature can be checked, which [`Provider::verify`] does.
+    /// Nothing where it does not sign.
+    fn needs(&self) -> &'static [Need] {
+        &[]
     }
 
-    /// Checks the provider's own signature over the raw bytes, in constant time. Called only where it [signs](Self::signs).
+    /// Checks the provider's own signature over the raw bytes, in constant time. Called only where it
+    /// [needs](Self::needs) anything.
     fn verify(&self, _request: &Request<'_>, _keys: &Keys) -> Result<(), Rejected> {
         Err(Rejected)
     }
@@ -66,9 +95,9 @@ pub trait Provider: Debug + Send + Sync {
         None
     }
 
-    /// A sample's body as it proves itself by the provider's own scheme. None where it does not, or where that cannot be
-    /// done here.
-    fn proven(&self, _body: &str, _keys: &Keys) -> Option<String> {
+    /// A sample as it proves itself by the provider's own scheme, at `now`. None where it does not, or where that cannot
+    /// be done here.
+    fn prove(&self, _sample: &Sample, _keys: &Keys, _now: Timestamp) -> Option<Proof> {
         None
     }
 
@@ -94,12 +123,25 @@ pub struct Request<'a> {
     /// Headers by lower-case name.
     pub header: &'a dyn Headers,
     pub body: &'a [u8],
-    pub now: jiff::Timestamp,
+    pub now: Timestamp,
 }
 
 /// Looks up a header by its lower-case name.
 pub trait Headers: Debug {
     fn get(&self, name: &str) -> Option<&str>;
+}
+
+/// A part of what a source's `auth = { kind = "signature", … }` has to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// `secret`: a shared one.
+    Secret,
+    /// `public_key`: of the provider.
+    PublicKey,
+    /// `secret` or `public_key`, or both.
+    SecretOrPublicKey,
+    /// `key` and `site`, which the request states as they are.
+    KeyAndSite,
 }
 
 /// What a source's `auth = { kind = "signature", … }` holds.

@@ -5,7 +5,7 @@ use common::{
     config::Config,
     envelope::Envelope,
     event::Draft,
-    providers::{Keys, Malformed, Provider, Rejected, Request, Sample},
+    providers::{Keys, Malformed, Need, Provider, Rejected, Request, Sample},
     queue::Priority,
 };
 use secrecy::ExposeSecret;
@@ -188,8 +188,8 @@ impl Provider for Signing {
         "signing"
     }
 
-    fn signs(&self) -> bool {
-        true
+    fn needs(&self) -> &'static [Need] {
+        &[Need::Secret]
     }
 
     fn verify(&self, request: &Request<'_>, keys: &Keys) -> Result<(), Rejected> {

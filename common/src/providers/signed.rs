@@ -1,0 +1,164 @@
+//! The one test over all providers that sign, and all their samples.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Keys, Need, Proof, Provider, Request, Sample, sample::reading::headers, samples::all};
+
+const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+const OTHER_SECRET: &str = "whsec_AAAAsBQIhrscChlQIMV+b5sSYspob7oD";
+
+/// A public key by which nothing here was signed, and what is no key.
+const OTHER_KEYS: [&str; 2] = [
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEiPiNwG20eZRRHgtV+dV/jz6PltO1M8tH3uQUnFS69Crdsj2MAHq3pzYm6ugV/ynL7cZ0/7lmAbpCkaLWQUO4Jg==",
+    "no key at all",
+];
+
+/// Those whose signature holds for a time only.
+const TIMED: &[&str] = &["resend", "standard_webhooks"];
+
+/// What a source holds that the provider is to send this sample to.
+fn keys(provider: &dyn Provider, sample: &Sample) -> Keys {
+    let mut keys = Keys::default();
+    for need in provider.needs() {
+        match need {
+            Need::Secret | Need::SecretOrPublicKey => keys.secrets = vec![SECRET.into()],
+            Need::PublicKey => {
+                keys.public_keys = sample.public_key().map(Into::into).into_iter().collect();
+            }
+            Need::KeyAndSite => {}
+        }
+    }
+    keys
+}
+
+fn signing() -> impl Iterator<Item = (&'static dyn Provider, Sample)> {
+    all().filter(|(provider, _)| !provider.needs().is_empty())
+}
+
+fn now() -> Timestamp {
+    "2026-04-02T14:30:05Z".parse().unwrap()
+}
+
+/// Whether the request that the proof makes of the sample is taken by whoever holds `keys`.
+fn taken(
+    provider: &dyn Provider,
+    sample: &Sample,
+    proof: &Proof,
+    body: &[u8],
+    keys: &Keys,
+    now: Timestamp,
+) -> bool {
+    // The first of a name is found: what proves comes before what the sample has.
+    let mut given: Vec<(&str, &str)> = vec![];
+    for (name, value) in &proof.headers {
+        given.push((name, value));
+    }
+    for (name, value) in sample.headers() {
+        given.push((name, value));
+    }
+    let header = headers(given);
+    let header = &header;
+    provider
+        .verify(&Request { header, body, now }, keys)
+        .is_ok()
+}
+
+#[test]
+fn every_sample_proves_itself_to_who_holds_the_secret_and_to_nobody_else() {
+    for (provider, sample) in signing() {
+        let what = format!("{} {}", provider.name(), sample.name);
+        let keys = keys(provider, &sample);
+        let proof = provider.prove(&sample, &keys, now()).expect(&what);
+        let taken = |keys: &Keys| {
+            taken(
+                provider,
+                &sample,
+                &proof,
+                proof.body.as_bytes(),
+                keys,
+                now(),
+            )
+        };
+        assert!(taken(&keys), "{what}");
+        let rotated = |secret: &str, key: &str| Keys {
+            secrets: [secret.into()]
+                .into_iter()
+                .chain(keys.secrets.clone())
+                .collect(),
+            public_keys: [key.into()]
+                .into_iter()
+                .chain(keys.public_keys.clone())
+                .collect(),
+            ..keys.clone()
+        };
+        let other = |key: &str| Keys {
+            secrets: vec![OTHER_SECRET.into()],
+            public_keys: vec![key.into()],
+            ..keys.clone()
+        };
+        for key in OTHER_KEYS {
+            assert!(taken(&rotated(OTHER_SECRET, key)), "{what}: one of several");
+            assert!(!taken(&other(key)), "{what}: another key");
+        }
+        let none = Keys {
+            secrets: vec![],
+            public_keys: vec![],
+            ..keys.clone()
+        };
+        assert!(!taken(&none), "{what}: no key");
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_a_signed_body_and_a_missing_signature_are_refused() {
+    for (provider, sample) in signing() {
+        let keys = keys(provider, &sample);
+        let proof = provider.prove(&sample, &keys, now()).unwrap();
+        let what = format!("{} {}", provider.name(), sample.name);
+        let mut body = proof.body.clone().into_bytes();
+        for index in 0..body.len() {
+            body[index] ^= 1;
+            assert!(
+                !taken(provider, &sample, &proof, &body, &keys, now()),
+                "{what}: byte {index}"
+            );
+            body[index] ^= 1;
+        }
+        let bare = Request {
+            header: &headers([]),
+            body: sample.body().as_bytes(),
+            now: now(),
+        };
+        assert!(provider.verify(&bare, &keys).is_err(), "{what}: unsigned");
+    }
+}
+
+#[test]
+fn a_signature_that_holds_for_a_time_is_refused_after_it() {
+    for (provider, sample) in signing().filter(|(provider, _)| TIMED.contains(&provider.name())) {
+        let keys = keys(provider, &sample);
+        let proof = provider.prove(&sample, &keys, now()).unwrap();
+        let later = |by: SignedDuration| {
+            let then = now().saturating_add(by).unwrap();
+            taken(
+                provider,
+                &sample,
+                &proof,
+                proof.body.as_bytes(),
+                &keys,
+                then,
+            )
+        };
+        assert!(later(SignedDuration::from_mins(1)), "{}", provider.name());
+        assert!(
+            !later(SignedDuration::from_hours(48)),
+            "{}",
+            provider.name()
+        );
+        assert!(
+            !later(SignedDuration::from_hours(-48)),
+            "{}",
+            provider.name()
+        );
+    }
+}
