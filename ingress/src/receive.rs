@@ -31,7 +31,7 @@ pub(crate) async fn webhook(
         // Providers probe before they save a URL, Mandrill even before it shows its key.
         Method::GET | Method::HEAD => StatusCode::OK.into_response(),
         Method::POST => match receive(&app, door, request).await {
-            Ok(id) => received(id),
+            Ok(id) => received(door, id),
             Err(refusal) => refusal.answer(Some(door)),
         },
         _ => Refusal::Method.answer(Some(door)),
@@ -94,7 +94,10 @@ fn wrap(source: &Source, headers: &HeaderMap, body: Bytes, now: Timestamp) -> En
     }
 }
 
-fn received(id: Uuid) -> Response {
+fn received(door: &Door, id: Uuid) -> Response {
+    if let Some((content_type, body)) = door.source.provider.accepted() {
+        return ([(header::CONTENT_TYPE, content_type)], body).into_response();
+    }
     let json = [(header::CONTENT_TYPE, "application/json")];
     (json, format!(r#"{{"received":true,"id":"{id}"}}"#)).into_response()
 }

@@ -178,6 +178,7 @@ fn read_keys(section: &mut Section, provider: Option<&dyn Provider>) -> Keys {
                     section.mistake("secret", why);
                 }
             }
+            Need::Url => keys.url = section.required("url"),
             Need::KeyAndSite if provider.is_some() || has("key") => {
                 keys.secrets = section.secrets("key");
                 keys.site = section.required("site");

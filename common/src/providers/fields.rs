@@ -36,6 +36,15 @@ impl Fields {
         }
     }
 
+    /// The fields of a form. Of a name that comes several times the first is taken.
+    pub(super) fn of_form(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut fields = Map::new();
+        for (name, value) in pairs {
+            fields.entry(name).or_insert(Value::String(value));
+        }
+        Self(fields)
+    }
+
     /// Whether the field is there and not null.
     pub(super) fn has(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| !value.is_null())
@@ -126,7 +135,8 @@ impl Fields {
         }
     }
 
-    /// A phone number whose leading `+` the provider may leave out.
+    /// A phone number, with or without the channel before it. Its leading `+` the provider may leave out, and a form that
+    /// does not encode it turns into a space.
     pub(super) fn phone(&self, key: &str) -> Result<Contact, Malformed> {
         let text = self.text(key).ok_or_else(|| {
             Malformed(format!(
@@ -134,11 +144,15 @@ impl Fields {
                 found(self.get(key))
             ))
         })?;
-        let trimmed = text.trim();
+        let prefixes = ["whatsapp:", "sms:", "tel:"];
+        let bare = prefixes
+            .iter()
+            .find_map(|prefix| text.trim().strip_prefix(prefix));
+        let trimmed = bare.unwrap_or(&text).trim();
         let number = if trimmed.starts_with(|c: char| ('1'..='9').contains(&c)) {
             format!("+{trimmed}")
         } else {
-            text.clone()
+            trimmed.to_owned()
         };
         let contact = Contact::phone(&number)
             .map_err(|why| refused(key, "a phone number with its country code", why))?;

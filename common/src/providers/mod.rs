@@ -9,11 +9,15 @@
 mod brevo;
 mod customerio;
 mod fields;
+mod form;
 mod json;
 mod klaviyo;
+mod mailchimp;
 mod mailersend;
+mod mailgun;
 mod mailjet;
 mod mailtrap;
+mod mandrill;
 mod notifiedby;
 mod postal;
 mod postmark;
@@ -26,7 +30,9 @@ mod sparkpost;
 mod standard;
 mod standard_webhooks;
 pub mod talkable;
+mod twilio;
 mod unisender_go;
+mod words;
 
 #[cfg(test)]
 mod hostile;
@@ -49,9 +55,12 @@ pub const ALL: &[&dyn Provider] = &[
     &brevo::Brevo,
     &customerio::CustomerIo,
     &klaviyo::Klaviyo,
+    &mailchimp::Mailchimp,
     &mailersend::MailerSend,
+    &mailgun::Mailgun,
     &mailjet::Mailjet,
     &mailtrap::Mailtrap,
+    &mandrill::Mandrill,
     &notifiedby::NotifiedBy,
     &postal::Postal,
     &postmark::Postmark,
@@ -60,6 +69,7 @@ pub const ALL: &[&dyn Provider] = &[
     &sparkpost::SparkPost,
     &standard_webhooks::StandardWebhooks,
     &talkable::Talkable,
+    &twilio::Twilio,
     &unisender_go::UnisenderGo,
 ];
 
@@ -110,6 +120,12 @@ pub trait Provider: Debug + Send + Sync {
         Refusals::default()
     }
 
+    /// What a request that was taken is answered, as a content type and a body, where the provider passes it on. Else the
+    /// id of its envelope.
+    fn accepted(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
     /// Reads a body, whatever its content type says.
     fn parse(&self, envelope: &Envelope) -> Parsed;
 
@@ -140,6 +156,8 @@ pub enum Need {
     PublicKey,
     /// `secret` or `public_key`, or both.
     SecretOrPublicKey,
+    /// `url`: the one that is registered at the provider, which is part of what is signed.
+    Url,
     /// `key` and `site`, which the request states as they are.
     KeyAndSite,
 }

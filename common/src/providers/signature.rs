@@ -16,6 +16,7 @@ use crate::signature::equal;
 pub(super) enum Mac {
     Sha256Hex,
     Sha256Base64,
+    Sha1Base64,
 }
 
 impl Mac {
@@ -23,6 +24,7 @@ impl Mac {
     pub(super) fn of(self, key: &[u8], parts: &[&[u8]]) -> String {
         let algorithm = match self {
             Self::Sha256Hex | Self::Sha256Base64 => hmac::HMAC_SHA256,
+            Self::Sha1Base64 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
         };
         let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
         for part in parts {
@@ -31,20 +33,22 @@ impl Mac {
         let mac = context.sign();
         match self {
             Self::Sha256Hex => hex(mac.as_ref()),
-            Self::Sha256Base64 => STANDARD.encode(mac),
+            Self::Sha256Base64 | Self::Sha1Base64 => STANDARD.encode(mac),
         }
     }
 
-    /// Whether `given` is the MAC of the parts by any of the secrets.
-    pub(super) fn check(self, given: &str, keys: &Keys, parts: &[&[u8]]) -> Result<(), Rejected> {
-        let given = given.trim();
+    /// Whether `given` is the MAC of the parts by this key.
+    pub(super) fn is(self, given: &str, key: &[u8], parts: &[&[u8]]) -> bool {
         let given = match self {
-            Self::Sha256Hex => given.to_ascii_lowercase(),
-            Self::Sha256Base64 => given.to_owned(),
+            Self::Sha256Hex => given.trim().to_ascii_lowercase(),
+            Self::Sha256Base64 | Self::Sha1Base64 => given.trim().to_owned(),
         };
-        any(&keys.secrets, |secret| {
-            equal(given.as_bytes(), self.of(secret, parts).as_bytes())
-        })
+        equal(given.as_bytes(), self.of(key, parts).as_bytes())
+    }
+
+    /// Whether it is so by any of the secrets.
+    pub(super) fn check(self, given: &str, keys: &Keys, parts: &[&[u8]]) -> Result<(), Rejected> {
+        any(&keys.secrets, |secret| self.is(given, secret, parts))
     }
 
     /// The MAC of the parts by the first secret.

@@ -14,7 +14,12 @@ const OTHER_KEYS: [&str; 2] = [
 ];
 
 /// Those whose signature holds for a time only.
-const TIMED: &[&str] = &["resend", "standard_webhooks"];
+const TIMED: &[&str] = &["mailgun", "resend", "standard_webhooks"];
+
+/// Those whose signature covers only itself.
+const UNCOVERED: &[&str] = &["mailgun"];
+
+const URL: &str = "https://optout:pass@hooks.example.com/webhooks/a?b=c";
 
 /// What a source holds that the provider is to send this sample to.
 fn keys(provider: &dyn Provider, sample: &Sample) -> Keys {
@@ -25,6 +30,7 @@ fn keys(provider: &dyn Provider, sample: &Sample) -> Keys {
             Need::PublicKey => {
                 keys.public_keys = sample.public_key().map(Into::into).into_iter().collect();
             }
+            Need::Url => keys.url = Some(URL.to_owned()),
             Need::KeyAndSite => {}
         }
     }
@@ -111,7 +117,8 @@ fn every_sample_proves_itself_to_who_holds_the_secret_and_to_nobody_else() {
 
 #[test]
 fn a_flipped_byte_of_a_signed_body_and_a_missing_signature_are_refused() {
-    for (provider, sample) in signing() {
+    let covering = signing().filter(|(provider, _)| !UNCOVERED.contains(&provider.name()));
+    for (provider, sample) in covering {
         let keys = keys(provider, &sample);
         let proof = provider.prove(&sample, &keys, now()).unwrap();
         let what = format!("{} {}", provider.name(), sample.name);
