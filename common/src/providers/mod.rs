@@ -24,6 +24,7 @@ mod postmark;
 mod public_key;
 mod resend;
 mod sample;
+mod sendgrid;
 mod sentinmail;
 mod signature;
 mod sparkpost;
@@ -65,6 +66,7 @@ pub const ALL: &[&dyn Provider] = &[
     &postal::Postal,
     &postmark::Postmark,
     &resend::Resend,
+    &sendgrid::SendGrid,
     &sentinmail::SentinMail,
     &sparkpost::SparkPost,
     &standard_webhooks::StandardWebhooks,

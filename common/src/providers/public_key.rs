@@ -11,7 +11,7 @@ use x509_parser::{prelude::FromDer, x509::SubjectPublicKeyInfo};
 use super::Rejected;
 
 pub(super) use ring::signature::{
-    ED25519, RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY as RSA_SHA1,
+    ECDSA_P256_SHA256_ASN1, ED25519, RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY as RSA_SHA1,
 };
 
 /// Whether `signature`, in base64, is of `message` by any of the keys.
