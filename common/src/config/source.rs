@@ -148,6 +148,16 @@ impl Credential {
     }
 }
 
+fn read_topics(section: &mut Section) -> Vec<String> {
+    let topics: Vec<String> = section.required("topics").unwrap_or_default();
+    let arn = |topic: &String| topic.starts_with("arn:aws") && topic.split(':').count() == 6;
+    if !topics.iter().all(arn) {
+        let why = "has what is no topic such as arn:aws:sns:us-east-1:123456789012:ses-events";
+        section.mistake("topics", why);
+    }
+    topics
+}
+
 /// What the provider's scheme needs. Of an unknown provider whatever is given, so that only the provider is a mistake.
 fn read_keys(section: &mut Section, provider: Option<&dyn Provider>) -> Keys {
     const EVERY: &[Need] = &[Need::SecretOrPublicKey, Need::KeyAndSite];
@@ -179,6 +189,7 @@ fn read_keys(section: &mut Section, provider: Option<&dyn Provider>) -> Keys {
                 }
             }
             Need::Url => keys.url = section.required("url"),
+            Need::Topics => keys.topics = read_topics(section),
             Need::KeyAndSite if provider.is_some() || has("key") => {
                 keys.secrets = section.secrets("key");
                 keys.site = section.required("site");

@@ -287,11 +287,7 @@ mod tests {
                 .map(|(name, value)| (*name, value.as_str()));
             let header = headers(given.chain([("klaviyo-webhook-id", id)]));
             let body = sample.body().as_bytes();
-            let request = Request {
-                header: &header,
-                body,
-                now,
-            };
+            let request = Request::new(&header, body, now);
             assert_eq!(Klaviyo.verify(&request, &keys).is_ok(), right, "{id}");
         }
     }

@@ -329,7 +329,7 @@ mod tests {
         let verifies = |body: &str| {
             let (header, body) = (&headers([]), body.as_bytes());
             Mailgun
-                .verify(&Request { header, body, now }, &keys)
+                .verify(&Request::new(header, body, now), &keys)
                 .is_ok()
         };
         assert!(verifies(&format!("token=mine&{proven}")));

@@ -270,7 +270,7 @@ mod tests {
             let proof = Mandrill.prove(&sample, &keys("test-webhook"), now).unwrap();
             let header = headers([(HEADER, proof.headers[0].1.as_str())]);
             let (header, body) = (&header, sample.body().as_bytes());
-            let verified = Mandrill.verify(&Request { header, body, now }, &keys("the real one"));
+            let verified = Mandrill.verify(&Request::new(header, body, now), &keys("the real one"));
             assert_eq!(verified.is_ok(), right, "{name}");
         }
     }

@@ -26,10 +26,13 @@ mod resend;
 mod sample;
 mod sendgrid;
 mod sentinmail;
+mod ses;
 mod signature;
+mod sns;
 mod sparkpost;
 mod standard;
 mod standard_webhooks;
+mod subscription;
 pub mod talkable;
 mod twilio;
 mod unisender_go;
@@ -46,6 +49,7 @@ use std::fmt::Debug;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
+use url::Url;
 
 use crate::{envelope::Envelope, event::Draft, queue::Priority};
 
@@ -68,6 +72,7 @@ pub const ALL: &[&dyn Provider] = &[
     &resend::Resend,
     &sendgrid::SendGrid,
     &sentinmail::SentinMail,
+    &ses::Ses,
     &sparkpost::SparkPost,
     &standard_webhooks::StandardWebhooks,
     &talkable::Talkable,
@@ -100,6 +105,17 @@ pub trait Provider: Debug + Send + Sync {
     /// [needs](Self::needs) anything.
     fn verify(&self, _request: &Request<'_>, _keys: &Keys) -> Result<(), Rejected> {
         Err(Rejected)
+    }
+
+    /// Where the certificate stands by which the request is to be checked, where the provider's scheme has one to be fetched.
+    /// A URL that this provider vouches for, whoever the request is of.
+    fn certificate(&self, _request: &Request<'_>, _keys: &Keys) -> Option<Url> {
+        None
+    }
+
+    /// The URL that a request which was found right asks to be visited, so that more are sent.
+    fn confirmation(&self, _body: &[u8]) -> Option<Url> {
+        None
     }
 
     /// Whether it asks questions, which the api answers at this path, where the others tell of events at the door.
@@ -142,6 +158,19 @@ pub struct Request<'a> {
     pub header: &'a dyn Headers,
     pub body: &'a [u8],
     pub now: Timestamp,
+    /// What stands at [`Provider::certificate`].
+    pub certificate: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    pub fn new(header: &'a dyn Headers, body: &'a [u8], now: Timestamp) -> Self {
+        Self {
+            header,
+            body,
+            now,
+            certificate: None,
+        }
+    }
 }
 
 /// Looks up a header by its lower-case name.
@@ -160,6 +189,8 @@ pub enum Need {
     SecretOrPublicKey,
     /// `url`: the one that is registered at the provider, which is part of what is signed.
     Url,
+    /// `topics`: those from which messages are taken.
+    Topics,
     /// `key` and `site`, which the request states as they are.
     KeyAndSite,
 }
@@ -175,6 +206,8 @@ pub struct Keys {
     pub site: Option<String>,
     /// The URL as it is configured at the provider, where it is part of what is signed.
     pub url: Option<String>,
+    /// The topics from which messages are taken.
+    pub topics: Vec<String>,
 }
 
 /// The request does not prove that the provider sent it. Says nothing more, so that a caller learns nothing.

@@ -85,7 +85,9 @@ const SHARED: &[&str] = &[
     "samples",
     "signature",
     "signed",
+    "sns",
     "standard",
+    "subscription",
     "words",
 ];
 

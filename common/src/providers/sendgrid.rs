@@ -174,7 +174,7 @@ mod tests {
         let verifies = |body: &str| {
             let (header, body, now) = (&header, body.as_bytes(), Timestamp::UNIX_EPOCH);
             SendGrid
-                .verify(&Request { header, body, now }, &keys)
+                .verify(&Request::new(header, body, now), &keys)
                 .is_ok()
         };
         assert!(verifies(sample.body()));

@@ -109,7 +109,7 @@ mod tests {
         ]);
         let now = Timestamp::from_second(1_649_367_553 + seconds).unwrap();
         let (header, body) = (&header, BODY.as_bytes());
-        verify(&Request { header, body, now }, keys).is_ok()
+        verify(&Request::new(header, body, now), keys).is_ok()
     }
 
     fn keys() -> Keys {

@@ -176,13 +176,13 @@ fn last(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// What somebody wrote, and what that means.
-fn written(opt_out: Option<String>, text: Option<String>) -> (Kind, &'static str) {
-    let asked = match opt_out.as_deref().map(str::trim) {
+/// What somebody wrote, and what that means, by the fields of these names.
+fn written(fields: &json::Fields, opt_out: &str, text: &str) -> (Kind, &'static str) {
+    let asked = match fields.text(opt_out).as_deref().map(str::trim) {
         Some("STOP") => Some(Asked::Stop),
         Some("START") => Some(Asked::Start),
         Some(_) => Some(Asked::Help),
-        None => text.and_then(|text| words::asked(&text)),
+        None => fields.text(text).and_then(|text| words::asked(&text)),
     };
     match asked {
         Some(Asked::Stop) => (Kind::Unsubscribed, "STOP"),
@@ -207,7 +207,7 @@ fn of_form(fields: &json::Fields) -> Result<Draft, Malformed> {
     let (told, who, other) = match &status {
         Some(status) => (became(status, fields.text("ErrorCode")), "To", "From"),
         None => {
-            let (kind, name) = written(fields.text("OptOutType"), fields.text("Body"));
+            let (kind, name) = written(fields, "OptOutType", "Body");
             ((kind, None, name.to_owned()), "From", "To")
         }
     };
@@ -247,7 +247,7 @@ fn of_stream(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malfor
     let inbound = name == "com.twilio.messaging.inbound-message.received";
     let message = name.starts_with("com.twilio.messaging.message.");
     let (kind, class, who, other) = if inbound {
-        let (kind, _) = written(fields.text("data.optOutType"), fields.text("data.body"));
+        let (kind, _) = written(fields, "data.optOutType", "data.body");
         (kind, None, "data.from", "data.to")
     } else if message {
         let (kind, class, _) = became(last(&name), fields.text("data.errorCode"));
@@ -303,7 +303,9 @@ mod tests {
         };
         let header = headers([(HEADER, signature)]);
         let (header, body, now) = (&header, body.as_bytes(), Timestamp::UNIX_EPOCH);
-        Twilio.verify(&Request { header, body, now }, &keys).is_ok()
+        Twilio
+            .verify(&Request::new(header, body, now), &keys)
+            .is_ok()
     }
 
     #[test]

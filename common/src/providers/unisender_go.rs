@@ -284,7 +284,7 @@ mod tests {
             let header = headers([]);
             let (header, body, now) = (&header, body.as_bytes(), Timestamp::UNIX_EPOCH);
             UnisenderGo
-                .verify(&Request { header, body, now }, &keys)
+                .verify(&Request::new(header, body, now), &keys)
                 .is_ok()
         };
         let body = r#"{ "n": "6d8d2b31dc0e58c1c0ad14b9d1d4a1ff", "auth" : "HASH", "x":[1] }"#;
