@@ -152,7 +152,7 @@ pub(crate) async fn post(
         request = request.header(name, value);
     }
     for (name, value) in headers {
-        request = request.header(name, value);
+        request = request.header(name.as_ref(), value);
     }
     for credential in &source.credentials {
         request = prove(request, credential)?;

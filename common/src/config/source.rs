@@ -6,7 +6,7 @@ use super::{NAME_RULE, is_name};
 use crate::{
     event::Undetermined,
     names::names,
-    providers::{self, Keys, Need, Provider},
+    providers::{self, Adapter, Keys, Need, Provider},
     request,
     settings::Section,
 };
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Source {
     pub name: String,
-    pub provider: &'static dyn Provider,
+    pub provider: Adapter,
     /// All of them must hold. Empty only where `kind = "none"` is written out.
     pub credentials: Vec<Credential>,
     /// What a bounce of unknown class does.
@@ -58,7 +58,7 @@ impl Source {
     pub fn api() -> Self {
         Self {
             name: request::SOURCE.to_owned(),
-            provider: &request::Api,
+            provider: Adapter::Known(&request::Api),
             credentials: vec![],
             undetermined_bounce: Undetermined::Suppress,
             enabled: true,
@@ -89,6 +89,10 @@ impl Source {
             }
             found
         });
+        let provider = provider.map(|provider| {
+            let described = provider.described(&mut section);
+            described.map_or(Adapter::Known(provider), Adapter::Described)
+        });
         let given = section.sections("auth", true);
         if given.is_empty() {
             section.mistake(
@@ -98,7 +102,7 @@ impl Source {
         }
         let credentials = given
             .into_iter()
-            .filter_map(|auth| Credential::read(auth, provider))
+            .filter_map(|auth| Credential::read(auth, provider.as_deref()))
             .collect();
         let undetermined_bounce = section.or("undetermined_bounce", Undetermined::Suppress);
         let enabled = section.or("enabled", true);

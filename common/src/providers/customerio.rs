@@ -93,7 +93,7 @@ impl Provider for CustomerIo {
         let timestamp = now.as_second().to_string();
         let mac = MAC.made(keys, &signed(&timestamp, sample.body().as_bytes()))?;
         let mut proof = Proof::by_header("x-cio-signature", mac, sample);
-        proof.headers.push(("x-cio-timestamp", timestamp));
+        proof.headers.push(("x-cio-timestamp".into(), timestamp));
         Some(proof)
     }
 

@@ -26,7 +26,7 @@ pub(super) type Row = (&'static str, Kind, Option<BounceClass>);
 pub(super) fn meaning(table: &[Row], name: &str) -> Option<(Kind, Option<BounceClass>)> {
     table
         .iter()
-        .find(|row| squashed(row.0).eq(squashed(name)))
+        .find(|row| same(row.0, name))
         .map(|row| (row.1, row.2))
 }
 
@@ -205,6 +205,11 @@ pub(super) fn timed(
         )));
     }
     Ok(occurred_at)
+}
+
+/// Whether two names differ only in case and punctuation.
+pub(super) fn same(one: &str, other: &str) -> bool {
+    squashed(one).eq(squashed(other))
 }
 
 fn squashed(name: &str) -> impl Iterator<Item = u8> {

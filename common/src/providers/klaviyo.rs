@@ -136,7 +136,7 @@ impl Provider for Klaviyo {
         let timestamp = now.as_second().to_string();
         let mac = MAC.made(keys, &[sample.body().as_bytes(), timestamp.as_bytes()])?;
         let mut proof = Proof::by_header("klaviyo-signature", mac, sample);
-        proof.headers.push(("klaviyo-timestamp", timestamp));
+        proof.headers.push(("klaviyo-timestamp".into(), timestamp));
         Some(proof)
     }
 
@@ -284,7 +284,7 @@ mod tests {
             let given = proof
                 .headers
                 .iter()
-                .map(|(name, value)| (*name, value.as_str()));
+                .map(|(name, value)| (name.as_ref(), value.as_str()));
             let header = headers(given.chain([("klaviyo-webhook-id", id)]));
             let body = sample.body().as_bytes();
             let request = Request::new(&header, body, now);

@@ -144,7 +144,7 @@ impl Provider for Mailgun {
         let form = !is_json(body.as_bytes());
         Some(Proof {
             headers: form
-                .then_some(("content-type", encoded))
+                .then_some(("content-type".into(), encoded))
                 .into_iter()
                 .collect(),
             body,

@@ -6,10 +6,13 @@
 //! [`ALL`]. Everything in it is synchronous, does no I/O and takes the time from the envelope, since `verify` runs in
 //! ingress and `parse` in the worker. The test over all samples does the rest.
 
+mod adapter;
 mod brevo;
 mod customerio;
 mod fields;
 mod form;
+mod format;
+mod generic;
 mod json;
 mod klaviyo;
 mod mailchimp;
@@ -24,6 +27,7 @@ mod postmark;
 mod public_key;
 mod resend;
 mod sample;
+mod scheme;
 mod sendgrid;
 mod sentinmail;
 mod ses;
@@ -45,20 +49,22 @@ mod samples;
 #[cfg(test)]
 mod signed;
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::{envelope::Envelope, event::Draft, queue::Priority};
+use crate::{envelope::Envelope, event::Draft, queue::Priority, settings::Section};
 
+pub use adapter::Adapter;
 pub use sample::{Proof, Sample};
 
 /// Every provider, by name in alphabetical order.
 pub const ALL: &[&dyn Provider] = &[
     &brevo::Brevo,
     &customerio::CustomerIo,
+    &generic::Generic,
     &klaviyo::Klaviyo,
     &mailchimp::Mailchimp,
     &mailersend::MailerSend,
@@ -89,6 +95,11 @@ pub fn find(name: &str) -> Option<&'static dyn Provider> {
 pub trait Provider: Debug + Send + Sync {
     /// Its name in the configuration.
     fn name(&self) -> &'static str;
+
+    /// The same provider as a source describes it, where it can be described.
+    fn described(&self, _source: &mut Section) -> Option<Arc<dyn Provider>> {
+        None
+    }
 
     /// The headers, in lower case, that are kept with the envelope beside the content type and the user agent.
     fn headers(&self) -> &'static [&'static str] {

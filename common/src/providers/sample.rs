@@ -4,6 +4,8 @@
 //! `# public_key: KEY`), header lines, an empty line, and the body, byte for byte to the end of the file: there is no line
 //! feed after it unless one was posted.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -102,15 +104,19 @@ impl Sample {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     /// They take the place of the sample's own of the same name.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     pub body: String,
 }
 
 impl Proof {
     /// A signature in a header, and the body as it is.
-    pub(super) fn by_header(name: &'static str, signature: String, sample: &Sample) -> Self {
+    pub(super) fn by_header(
+        name: impl Into<Cow<'static, str>>,
+        signature: String,
+        sample: &Sample,
+    ) -> Self {
         Self {
-            headers: vec![(name, signature)],
+            headers: vec![(name.into(), signature)],
             body: sample.body().to_owned(),
         }
     }

@@ -75,14 +75,17 @@ const SEEDS: &[(&str, &str)] = &[
 
 /// The files of the folder that are no provider's own.
 const SHARED: &[&str] = &[
+    "adapter",
     "fields",
     "form",
+    "format",
     "hostile",
     "json",
     "mod",
     "public_key",
     "sample",
     "samples",
+    "scheme",
     "signature",
     "signed",
     "sns",

@@ -14,9 +14,12 @@ use crate::signature::equal;
 /// How an HMAC is made, and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mac {
+    Sha1Hex,
+    Sha1Base64,
     Sha256Hex,
     Sha256Base64,
-    Sha1Base64,
+    Sha512Hex,
+    Sha512Base64,
 }
 
 impl Mac {
@@ -24,7 +27,8 @@ impl Mac {
     pub(super) fn of(self, key: &[u8], parts: &[&[u8]]) -> String {
         let algorithm = match self {
             Self::Sha256Hex | Self::Sha256Base64 => hmac::HMAC_SHA256,
-            Self::Sha1Base64 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha1Hex | Self::Sha1Base64 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha512Hex | Self::Sha512Base64 => hmac::HMAC_SHA512,
         };
         let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
         for part in parts {
@@ -32,16 +36,16 @@ impl Mac {
         }
         let mac = context.sign();
         match self {
-            Self::Sha256Hex => hex(mac.as_ref()),
-            Self::Sha256Base64 | Self::Sha1Base64 => STANDARD.encode(mac),
+            Self::Sha1Hex | Self::Sha256Hex | Self::Sha512Hex => hex(mac.as_ref()),
+            Self::Sha1Base64 | Self::Sha256Base64 | Self::Sha512Base64 => STANDARD.encode(mac),
         }
     }
 
     /// Whether `given` is the MAC of the parts by this key.
     pub(super) fn is(self, given: &str, key: &[u8], parts: &[&[u8]]) -> bool {
         let given = match self {
-            Self::Sha256Hex => given.trim().to_ascii_lowercase(),
-            Self::Sha256Base64 | Self::Sha1Base64 => given.trim().to_owned(),
+            Self::Sha1Hex | Self::Sha256Hex | Self::Sha512Hex => given.trim().to_ascii_lowercase(),
+            Self::Sha1Base64 | Self::Sha256Base64 | Self::Sha512Base64 => given.trim().to_owned(),
         };
         equal(given.as_bytes(), self.of(key, parts).as_bytes())
     }

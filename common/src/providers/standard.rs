@@ -77,7 +77,7 @@ pub(super) fn prove(
     let mac = Mac::Sha256Base64.of(&key(keys.secrets.first()?), &parts);
     let headers = [id.to_owned(), timestamp, format!("v1,{mac}")];
     Some(Proof {
-        headers: names.into_iter().zip(headers).collect(),
+        headers: names.into_iter().map(Into::into).zip(headers).collect(),
         body: sample.body().to_owned(),
     })
 }
