@@ -2,19 +2,25 @@
 
 /// Declares an enum whose variants have one fixed text each, used alike in JSON, its schema, SQL, TOML and logs.
 macro_rules! names {
-    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $type:ident { $($rest:tt)+ }) => {
+        names!(@ [pub] $(#[$doc])* $type { $($rest)+ });
+    };
+    ($(#[$doc:meta])* pub(super) $type:ident { $($rest:tt)+ }) => {
+        names!(@ [pub(super)] $(#[$doc])* $type { $($rest)+ });
+    };
+    (@ [$visible:vis] $(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-        pub enum $type {
+        $visible enum $type {
             $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
         }
 
         impl $type {
             /// Every value, in the order of declaration.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            $visible const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// The fixed text of this value.
-            pub const fn as_str(self) -> &'static str {
+            $visible const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
         }

@@ -19,6 +19,7 @@ use common::{
 };
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
+use url::Url;
 
 /// Senders differ in whether they pad.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -57,22 +58,43 @@ pub(crate) fn check_head(credentials: &[Credential], head: &Parts) -> Result<(),
     }))
 }
 
+/// Where the certificate stands without which the provider's own signature cannot be checked.
+pub(crate) fn certificate(
+    source: &Source,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: Timestamp,
+) -> Option<Url> {
+    let header = Lookup(headers);
+    let request = Request::new(&header, body, now);
+    let mut credentials = source.credentials.iter();
+    credentials.find_map(|credential| match credential {
+        Credential::Signature(keys) => source.provider.certificate(&request, keys),
+        Credential::Bearer { .. }
+        | Credential::Basic { .. }
+        | Credential::Header { .. }
+        | Credential::Query { .. } => None,
+    })
+}
+
 /// Checks the provider's own signature over the raw body, where the source asks for it.
 pub(crate) fn check_body(
     source: &Source,
     headers: &HeaderMap,
     body: &[u8],
     now: Timestamp,
+    certificate: Option<&[u8]>,
 ) -> Result<(), Rejected> {
-    let header = &Lookup(headers);
+    let header = Lookup(headers);
+    let request = Request {
+        certificate,
+        ..Request::new(&header, body, now)
+    };
     all(source
         .credentials
         .iter()
         .map(|credential| match credential {
-            Credential::Signature(keys) => source
-                .provider
-                .verify(&Request { header, body, now }, keys)
-                .is_ok(),
+            Credential::Signature(keys) => source.provider.verify(&request, keys).is_ok(),
             Credential::Bearer { .. }
             | Credential::Basic { .. }
             | Credential::Header { .. }

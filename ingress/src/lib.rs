@@ -2,11 +2,12 @@
 //! publishes it, and answers 200 once the queue has confirmed it.
 //!
 //! It reads of a body only what the signature and the priority need, stores the bytes as they came, knows no target and
-//! touches no ledger. While the broker is away, what it would have confirmed is committed to the [`Spool`], where there is
+//! touches no ledger. It calls out only for what a provider's scheme wants ([`Calls`]). While the broker is away, what it would have confirmed is committed to the [`Spool`], where there is
 //! one. What is durable nowhere in time is answered so that the provider sends it again.
 
 mod auth;
 mod body;
+mod calls;
 mod gather;
 #[cfg(test)]
 mod hostile;
@@ -30,6 +31,7 @@ use tokio::{
 };
 use tracing::warn;
 
+pub use calls::{Calls, Fetch};
 pub use gather::Gatherer;
 pub use spool::Spool;
 
@@ -39,6 +41,7 @@ pub struct App {
     /// By name.
     pub doors: HashMap<String, Door>,
     pub gatherer: Gatherer,
+    pub calls: Calls,
     pub max_body: usize,
     pub read_timeout: Duration,
     hands: Arc<Semaphore>,
@@ -80,13 +83,19 @@ impl Hand {
 }
 
 impl App {
-    pub fn new(settings: &config::Ingress, sources: &[Source], gatherer: Gatherer) -> Self {
+    pub fn new(
+        settings: &config::Ingress,
+        sources: &[Source],
+        gatherer: Gatherer,
+        calls: Calls,
+    ) -> Self {
         let doors = sources
             .iter()
             .map(|source| (source.name.clone(), Door::new(source.clone())));
         Self {
             doors: doors.collect(),
             gatherer,
+            calls,
             max_body: settings.max_body,
             read_timeout: settings.read_timeout,
             hands: Arc::new(Semaphore::new(settings.max_in_flight)),
@@ -144,6 +153,7 @@ pub fn run(
     sources: &[Source],
     queue: Arc<dyn Queue>,
     spool: Option<&Arc<Spool>>,
+    calls: Calls,
     lifecycle: &Lifecycle,
 ) {
     if sources.is_empty() {
@@ -154,7 +164,7 @@ pub fn run(
         lifecycle.spawn("ingress.spool", drain);
     }
     let gatherer = Gatherer::start(queue, spool, settings, lifecycle);
-    let app = router(App::new(settings, sources, gatherer));
+    let app = router(App::new(settings, sources, gatherer, calls));
     let limits = Limits {
         header_timeout: settings.read_timeout,
         max_connections: settings.max_connections,

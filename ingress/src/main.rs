@@ -5,6 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use common::{
     config::Loaded,
     http,
+    outbound::{DEFAULT_TIMEOUT, Outbound},
     startup::{self, Process, Threads},
 };
 use ingress::Spool;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
 
 async fn start(process: Process, loaded: Loaded, (): ()) -> anyhow::Result<()> {
     let (config, lifecycle) = (&loaded.config, &process.lifecycle);
+    let outbound = Outbound::new(config.outbound.allow_networks.clone(), DEFAULT_TIMEOUT)?;
     let listener = http::bind(config.ingress.bind).await?;
     let queue = startup::queue(config, ingress::queues(), lifecycle).await;
     let spool = Spool::open(config, lifecycle).await;
@@ -32,6 +34,7 @@ async fn start(process: Process, loaded: Loaded, (): ()) -> anyhow::Result<()> {
         &config.sources,
         queue,
         spool.as_ref(),
+        ingress::Calls::over(&outbound),
         lifecycle,
     );
     Ok(())

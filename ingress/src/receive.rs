@@ -31,7 +31,7 @@ pub(crate) async fn webhook(
         // Providers probe before they save a URL, Mandrill even before it shows its key.
         Method::GET | Method::HEAD => StatusCode::OK.into_response(),
         Method::POST => match receive(&app, door, request).await {
-            Ok(id) => received(id),
+            Ok(id) => received(door, id),
             Err(refusal) => refusal.answer(Some(door)),
         },
         _ => Refusal::Method.answer(Some(door)),
@@ -53,7 +53,20 @@ async fn receive(app: &App, door: &Door, request: Request) -> Result<Uuid, Refus
     auth::check_head(&source.credentials, &head).map_err(|_| Refusal::Unauthorized)?;
     let body = body::read(body, app.max_body, app.read_timeout, &mut hand).await?;
     let now = clock::now();
-    auth::check_body(source, &head.headers, &body, now).map_err(|_| Refusal::Unauthorized)?;
+    let certificate = match auth::certificate(source, &head.headers, &body, now) {
+        Some(url) => {
+            let fetched = app.calls.certificate(&url, now).await;
+            Some(fetched.ok_or(Refusal::NotFetched)?)
+        }
+        None => None,
+    };
+    auth::check_body(source, &head.headers, &body, now, certificate.as_deref())
+        .map_err(|_| Refusal::Unauthorized)?;
+    // Whoever may call without credentials may not have us call anybody.
+    let confirmation = source.provider.confirmation(&body);
+    if let Some(url) = confirmation.filter(|_| !source.credentials.is_empty()) {
+        app.calls.visit(url).await.ok_or(Refusal::NotFetched)?;
+    }
 
     let envelope = wrap(source, &head.headers, body, now);
     let (id, priority) = (envelope.id, source.provider.priority(&envelope.body));
@@ -94,7 +107,10 @@ fn wrap(source: &Source, headers: &HeaderMap, body: Bytes, now: Timestamp) -> En
     }
 }
 
-fn received(id: Uuid) -> Response {
+fn received(door: &Door, id: Uuid) -> Response {
+    if let Some((content_type, body)) = door.source.provider.accepted() {
+        return ([(header::CONTENT_TYPE, content_type)], body).into_response();
+    }
     let json = [(header::CONTENT_TYPE, "application/json")];
     (json, format!(r#"{{"received":true,"id":"{id}"}}"#)).into_response()
 }

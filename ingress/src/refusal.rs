@@ -39,6 +39,8 @@ pub(crate) enum Refusal {
     TooSlow,
     #[error("the body broke off; send it again")]
     BrokenOff,
+    #[error("what the signature or the handshake wants could not be fetched; send it again later")]
+    NotFetched,
     #[error("the webhook could not be stored in time; send it again later")]
     NotStored,
 }
@@ -56,6 +58,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
             Self::BrokenOff => "broken_off",
+            Self::NotFetched => "not_fetched",
             Self::NotStored => "not_stored",
         }
     }
@@ -69,7 +72,9 @@ impl Refusal {
             Self::Unauthorized => refusals.unauthorized,
             // A provider with a code of its own for "try again" takes others, 408 among them, as "give up".
             Self::TooSlow if refusals.unavailable == 503 => 408,
-            Self::TooSlow | Self::Busy | Self::BrokenOff | Self::NotStored => refusals.unavailable,
+            Self::TooSlow | Self::Busy | Self::BrokenOff | Self::NotFetched | Self::NotStored => {
+                refusals.unavailable
+            }
         };
         StatusCode::from_u16(code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
     }
@@ -99,7 +104,8 @@ impl Refusal {
             | Self::Unauthorized
             | Self::TooLarge
             | Self::TooSlow
-            | Self::BrokenOff => {
+            | Self::BrokenOff
+            | Self::NotFetched => {
                 info!(source, provider, reason, "webhook refused");
             }
         }
@@ -143,6 +149,7 @@ impl Refusal {
             | Self::Busy
             | Self::Unauthorized
             | Self::BrokenOff
+            | Self::NotFetched
             | Self::NotStored => {}
         }
     }

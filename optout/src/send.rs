@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use common::{
+    clock,
     config::{Config, Credential, Loaded, Source},
     providers::{self, Provider, Sample},
 };
@@ -17,7 +18,7 @@ use crate::client;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// brevo, notifiedby, postmark, sentinmail or talkable
+    /// As it is called in the configuration, such as postmark
     provider: String,
     /// The source to post to; else the first one of that provider
     #[arg(long)]
@@ -130,19 +131,28 @@ pub(crate) async fn post(
     {
         url = format!("{url}{joint}{}", credential?);
     }
-    let mut body = sample.body().to_owned();
+    let mut proof = None;
     for credential in &source.credentials {
         if let Credential::Signature(keys) = credential {
-            let proven = source.provider.proven(&body, keys);
-            body = proven.with_context(|| {
-                let name = source.provider.name();
-                format!("the signature of {name} cannot be made here")
-            })?;
+            let made = source.provider.prove(&sample, keys, clock::now());
+            proof = Some(made.with_context(|| unsigned(source, sample))?);
         }
     }
+    let (headers, body) = proof.map_or_else(
+        || (vec![], sample.body().to_owned()),
+        |proof| (proof.headers, proof.body),
+    );
     let mut request = client.post(&url).body(body);
-    for (name, value) in sample.headers() {
+    let replaced = |name: &str| {
+        headers
+            .iter()
+            .any(|(given, _)| given.eq_ignore_ascii_case(name))
+    };
+    for (name, value) in sample.headers().filter(|(name, _)| !replaced(name)) {
         request = request.header(name, value);
+    }
+    for (name, value) in headers {
+        request = request.header(name.as_ref(), value);
     }
     for credential in &source.credentials {
         request = prove(request, credential)?;
@@ -151,6 +161,17 @@ pub(crate) async fn post(
         .send()
         .await
         .with_context(|| format!("no answer from {base}"))
+}
+
+/// Why a sample cannot be signed, and what would let it through.
+fn unsigned(source: &Source, sample: Sample) -> String {
+    let name = source.provider.name();
+    match sample.public_key() {
+        Some(key) => format!(
+            "only {name} can sign for this source; the sample was signed by another key, which the source would have to hold, too, as its public_key: {key}"
+        ),
+        None => format!("the signature of {name} cannot be made here"),
+    }
 }
 
 /// A token that stands in the URL.

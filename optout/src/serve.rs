@@ -6,7 +6,7 @@ use anyhow::Context;
 use common::{
     config::{Config, Loaded},
     http,
-    outbound::NoClient,
+    outbound::{DEFAULT_TIMEOUT, NoClient, Outbound},
     startup::{self, Process, Threads},
 };
 use ingress::Spool;
@@ -30,6 +30,7 @@ pub(crate) async fn start(
     outlets: Result<Outlets, NoClient>,
 ) -> anyhow::Result<()> {
     let lifecycle = &process.lifecycle;
+    let outbound = Outbound::new(config.outbound.allow_networks.clone(), DEFAULT_TIMEOUT)?;
     let door = http::bind(config.ingress.bind).await?;
     let desk = http::bind(config.api.bind).await?;
     let ledger = startup::ledger(config, lifecycle)
@@ -60,6 +61,7 @@ pub(crate) async fn start(
         &config.sources,
         Arc::clone(&queue),
         spool.as_ref(),
+        ingress::Calls::over(&outbound),
         lifecycle,
     );
     api::run(desk, config, ledger, queue, lifecycle)?;

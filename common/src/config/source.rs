@@ -6,7 +6,7 @@ use super::{NAME_RULE, is_name};
 use crate::{
     event::Undetermined,
     names::names,
-    providers::{self, Keys, Provider},
+    providers::{self, Adapter, Keys, Need, Provider},
     request,
     settings::Section,
 };
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Source {
     pub name: String,
-    pub provider: &'static dyn Provider,
+    pub provider: Adapter,
     /// All of them must hold. Empty only where `kind = "none"` is written out.
     pub credentials: Vec<Credential>,
     /// What a bounce of unknown class does.
@@ -58,7 +58,7 @@ impl Source {
     pub fn api() -> Self {
         Self {
             name: request::SOURCE.to_owned(),
-            provider: &request::Api,
+            provider: Adapter::Known(&request::Api),
             credentials: vec![],
             undetermined_bounce: Undetermined::Suppress,
             enabled: true,
@@ -89,6 +89,10 @@ impl Source {
             }
             found
         });
+        let provider = provider.map(|provider| {
+            let described = provider.described(&mut section);
+            described.map_or(Adapter::Known(provider), Adapter::Described)
+        });
         let given = section.sections("auth", true);
         if given.is_empty() {
             section.mistake(
@@ -98,7 +102,7 @@ impl Source {
         }
         let credentials = given
             .into_iter()
-            .filter_map(|auth| Credential::read(auth, provider))
+            .filter_map(|auth| Credential::read(auth, provider.as_deref()))
             .collect();
         let undetermined_bounce = section.or("undetermined_bounce", Undetermined::Suppress);
         let enabled = section.or("enabled", true);
@@ -114,7 +118,7 @@ impl Source {
 }
 
 impl Credential {
-    fn read(mut section: Section, provider: Option<&'static dyn Provider>) -> Option<Self> {
+    fn read(mut section: Section, provider: Option<&dyn Provider>) -> Option<Self> {
         let kind: Option<AuthKind> = section.required("kind");
         let kind = kind?;
         let asks = provider.is_some_and(|provider| provider.asks_at().is_some());
@@ -126,11 +130,6 @@ impl Credential {
         }
         let credential = match kind {
             AuthKind::None => None,
-            AuthKind::Signature if asks => Some(Self::Signature(Keys {
-                secrets: section.secrets("key"),
-                site: section.required("site"),
-                ..Keys::default()
-            })),
             AuthKind::Bearer => Some(Self::Bearer {
                 tokens: section.secrets("token"),
             }),
@@ -146,43 +145,61 @@ impl Credential {
                 name,
                 secrets: section.secrets("secret"),
             }),
-            AuthKind::Signature => {
-                if let Some(provider) = provider.filter(|provider| !provider.signs()) {
-                    let why = format!(
-                        "is \"signature\", but {} does not sign its requests",
-                        provider.name()
-                    );
-                    section.mistake("kind", why);
-                }
-                Some(Self::Signature(read_keys(&mut section)))
-            }
+            AuthKind::Signature => Some(Self::Signature(read_keys(&mut section, provider))),
         };
         section.finish();
         credential
     }
 }
 
-fn read_keys(section: &mut Section) -> Keys {
+fn read_topics(section: &mut Section) -> Vec<String> {
+    let topics: Vec<String> = section.required("topics").unwrap_or_default();
+    let arn = |topic: &String| topic.starts_with("arn:aws") && topic.split(':').count() == 6;
+    if !topics.iter().all(arn) {
+        let why = "has what is no topic such as arn:aws:sns:us-east-1:123456789012:ses-events";
+        section.mistake("topics", why);
+    }
+    topics
+}
+
+/// What the provider's scheme needs. Of an unknown provider whatever is given, so that only the provider is a mistake.
+fn read_keys(section: &mut Section, provider: Option<&dyn Provider>) -> Keys {
+    const EVERY: &[Need] = &[Need::SecretOrPublicKey, Need::KeyAndSite];
+    let needs = provider.map_or(EVERY, Provider::needs);
+    if let (Some(provider), []) = (provider, needs) {
+        let why = format!(
+            "is \"signature\", but {} does not sign its requests",
+            provider.name()
+        );
+        section.mistake("kind", why);
+    }
     let given = section.keys();
     let has = |key: &str| given.iter().any(|given| given == key);
-    if !has("secret") && !has("public_key") {
-        section.mistake(
-            "secret",
-            "is missing, and so is public_key: one of them is needed",
-        );
+    let mut keys = Keys::default();
+    for need in needs {
+        match need {
+            Need::Secret => keys.secrets = section.secrets("secret"),
+            Need::PublicKey => keys.public_keys = section.secrets("public_key"),
+            Need::SecretOrPublicKey => {
+                if has("secret") {
+                    keys.secrets = section.secrets("secret");
+                }
+                if has("public_key") {
+                    keys.public_keys = section.secrets("public_key");
+                }
+                if provider.is_some() && !has("secret") && !has("public_key") {
+                    let why = "is missing, and so is public_key: one of them is needed";
+                    section.mistake("secret", why);
+                }
+            }
+            Need::Url => keys.url = section.required("url"),
+            Need::Topics => keys.topics = read_topics(section),
+            Need::KeyAndSite if provider.is_some() || has("key") => {
+                keys.secrets = section.secrets("key");
+                keys.site = section.required("site");
+            }
+            Need::KeyAndSite => {}
+        }
     }
-    Keys {
-        secrets: if has("secret") {
-            section.secrets("secret")
-        } else {
-            vec![]
-        },
-        public_keys: if has("public_key") {
-            section.secrets("public_key")
-        } else {
-            vec![]
-        },
-        site: None,
-        url: section.optional("url"),
-    }
+    keys
 }

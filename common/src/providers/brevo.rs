@@ -2,13 +2,17 @@
 //!
 //! Brevo drops an event that is refused by anything but 429, so it is never answered 503. Its blocklist covers the whole
 //! account, so an unsubscribe is global; the lists that it names are kept in the metadata. Being added to a list is no
-//! proof of consent and lifts nothing.
+//! proof of consent and lifts nothing, nor does an answer to an SMS: Brevo's blocklist still has the number then.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{Malformed, Parsed, Provider, Refusals, Sample, json, sample::samples};
+use super::{
+    Malformed, Parsed, Provider, Refusals, Sample, json,
+    sample::samples,
+    words::{self, Asked},
+};
 use crate::{
     contact::Contact,
     envelope::Envelope,
@@ -31,6 +35,11 @@ const EVENTS: &[json::Row] = &[
     ("soft_bounced", Kind::Bounced, Some(BounceClass::Soft)),
     ("deferred", Kind::Bounced, Some(BounceClass::Soft)),
     ("blocked", Kind::Bounced, Some(BounceClass::Block)),
+    // Of an SMS that was not sent because of Brevo's own list.
+    ("blacklisted", Kind::Bounced, Some(BounceClass::Block)),
+    ("rejected", Kind::Bounced, Some(BounceClass::Block)),
+    ("skip", Kind::Bounced, Some(BounceClass::Block)),
+    ("stop", Kind::Unsubscribed, None),
     ("delivered", Kind::Delivered, None),
     ("opened", Kind::Opened, None),
     ("open", Kind::Opened, None),
@@ -103,7 +112,8 @@ impl Provider for Brevo {
             "brevo": "unsubscribed", "marketing-unsubscribe", "spam", "complaint", "marketing-spam", "hard-bounce",
             "invalid-email", "soft-bounce", "deferred", "blocked", "delivered", "opened", "unique-opened", "proxy-open",
             "click", "marketing-click", "request", "error", "list-addition", "contact-deleted", "batch", "sms-sent",
-            "sms-unsubscribe",
+            "sms-unsubscribe", "sms-stop", "sms-reply", "sms-delivered", "sms-hard-bounce", "sms-soft-bounce",
+            "sms-blacklisted",
         )
     }
 }
@@ -113,7 +123,11 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
         .label("event")
         .or_else(|| fields.label("msg_status"))
         .unwrap_or_default();
-    let (kind, class) = json::meaning(EVENTS, &name).unwrap_or((Kind::Other, None));
+    let (kind, class) = match json::meaning(EVENTS, &name) {
+        Some(meaning) => meaning,
+        None if opts_out(fields) => (Kind::Unsubscribed, None),
+        None => (Kind::Other, None),
+    };
     let contact = json::needed(kind, class, contact(fields))?;
     // `ts`, `date`, `date_event` are in the account's time zone, which the body does not name.
     let occurred_at = fields.time("ts_epoch").or_else(|| fields.time("ts_event"));
@@ -132,6 +146,17 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
         metadata: fields.keep(KEPT),
         ..Draft::new(kind, name, identity)
     })
+}
+
+/// Whether it is an answer to an SMS, whose status no table has, and asks for that.
+fn opts_out(fields: &json::Fields) -> bool {
+    let status = fields.text("msg_status").unwrap_or_default();
+    let answered = status.eq_ignore_ascii_case("replied") || status.eq_ignore_ascii_case("reply");
+    let mut texts = ["reply", "message", "text"].iter();
+    let asks = |text: &str| words::asked(text) == Some(Asked::Stop);
+    answered
+        && !fields.has("event")
+        && texts.any(|key| fields.text(key).is_some_and(|text| asks(&text)))
 }
 
 fn contact(fields: &json::Fields) -> Result<Contact, Malformed> {
@@ -317,6 +342,15 @@ mod tests {
             (Channel::Sms, "+918076001713", "918076001713")
         );
         assert_eq!(changes(&event), "global consent suppressed");
+        assert_eq!(changes(&of("sms-stop")), "global consent suppressed");
+        assert_eq!(of("sms-reply").kind, Kind::Other);
+        assert_eq!(
+            changes(&of("sms-hard-bounce")),
+            "global deliverability suppressed"
+        );
+        for name in ["sms-soft-bounce", "sms-blacklisted", "sms-delivered"] {
+            assert_eq!(changes(&of(name)), "", "{name}");
+        }
         let why = malformed(&Brevo, "{\"msg_status\":\"unsubscribe\",\"to\":\"0123\"}");
         assert!(why.starts_with("to must be a phone number with its country code: a phone number is written in E.164"), "{why}");
     }

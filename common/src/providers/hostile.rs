@@ -1,6 +1,7 @@
 //! What providers' bodies may hold, every parser withstands.
 
 use hostile::{bytes, withstands};
+use jiff::Timestamp;
 
 use super::{
     ALL, Keys, Provider, Sample,
@@ -47,7 +48,7 @@ fn no_body_makes_a_parser_panic_tell_an_address_or_let_an_opt_out_wait() {
 fn holds(event: Event, priority: Priority) {
     assert!(priority == Priority::Urgent || event.effect == Effect::None);
     assert!(!serde_json::to_string(&event).unwrap().contains("\\u0000"));
-    assert!(event.occurred_at >= jiff::Timestamp::UNIX_EPOCH);
+    assert!(event.occurred_at >= Timestamp::UNIX_EPOCH);
     let delivery = Delivery::new(event, "target");
     assert_eq!(Delivery::decode(&delivery.encode()).unwrap(), delivery);
 }
@@ -67,7 +68,6 @@ fn no_form_makes_the_reader_of_talkable_s_question_panic() {
 #[test]
 fn a_question_is_asked_by_any_key_and_site_as_they_are() {
     let provider = super::find("talkable").unwrap();
-    let body = talkable::SAMPLES[0].body();
     let words = [
         "k&y=1",
         "a site+%41",
@@ -82,8 +82,8 @@ fn a_question_is_asked_by_any_key_and_site_as_they_are() {
             site: Some(site.clone()),
             ..Keys::default()
         };
-        let proven = provider.proven(body, &keys).unwrap();
-        let question = Question::read(proven.as_bytes()).unwrap();
+        let proof = provider.prove(&talkable::SAMPLES[0], &keys, Timestamp::UNIX_EPOCH);
+        let question = Question::read(proof.unwrap().body.as_bytes()).unwrap();
         assert_eq!((question.key, question.site), (key, site));
     });
 }

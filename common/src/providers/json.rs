@@ -1,36 +1,32 @@
-//! What the providers' JSON bodies have in common: an object or an array of objects, read element by element, with
-//! texts, times and addresses taken out so that nothing in them can hurt further on.
+//! What the providers' JSON bodies have in common: objects, alone or in arrays, read element by element.
 //!
-//! It promises: unknown fields are passed over; texts carry no NUL (PostgreSQL cannot store it) and have a bounded
-//! length; no reason of a [`Malformed`] holds an address or any other part of the body.
+//! It promises: an element that cannot be read costs no other; no reason of a [`Malformed`] holds an address or any
+//! other part of the body.
 
-use jiff::{SignedDuration, Timestamp};
+use std::{borrow::Cow, collections::BTreeMap};
+
+use jiff::Timestamp;
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{Malformed, Parsed};
 use crate::{
-    contact::{Contact, Invalid},
+    contact::Contact,
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind, Origin, has_effect, rfc3339},
+    event::{BounceClass, Draft, Identity, Kind, Origin, has_effect},
     queue::Priority,
 };
 
+pub(super) use super::fields::Fields;
+
 /// A row of a provider's table: its name for an event, and what that means here.
 pub(super) type Row = (&'static str, Kind, Option<BounceClass>);
-
-/// Texts for display and ids are cut at this many bytes: indexes hold no longer ones.
-const LONGEST_LABEL: usize = 512;
-/// Metadata beyond this many bytes of JSON is left out; the envelope has it.
-const LARGEST_METADATA: usize = 16 * 1024;
-/// A stated time before this one is a clock that was never set.
-const EARLIEST: Timestamp = Timestamp::constant(946_684_800, 0); // 2000-01-01
 
 /// Looks `name` up, whatever its case and punctuation: Brevo alone writes `hard_bounce`, `hardBounce` and `Hard Bounce`.
 pub(super) fn meaning(table: &[Row], name: &str) -> Option<(Kind, Option<BounceClass>)> {
     table
         .iter()
-        .find(|row| squashed(row.0).eq(squashed(name)))
+        .find(|row| same(row.0, name))
         .map(|row| (row.1, row.2))
 }
 
@@ -58,34 +54,93 @@ pub(super) fn usual_origin(kind: Kind) -> Origin {
     }
 }
 
+/// What one element tells: usually one thing, of several recipients several, of a ping none.
+pub(super) type Told = Vec<Result<Draft, Malformed>>;
+
 /// Reads the body, an object or an array of objects, whatever its content type says.
-///
-/// An array's elements are cut out before any of them is read, so that one that cannot be read costs no other.
 pub(super) fn read(
     envelope: &Envelope,
     draft: impl Fn(&Fields) -> Result<Draft, Malformed>,
 ) -> Parsed {
-    let body = without_bom(&envelope.body);
-    match body.first() {
-        None => Err(Malformed(
-            "the body is empty, and should be JSON".to_owned(),
-        )),
-        Some(b'{') => Ok(vec![draft(&Fields::of(body, "the body")?)]),
-        Some(b'[') => {
-            let elements: Vec<&RawValue> =
-                serde_json::from_slice(body).map_err(|error| not_json("the body", &error))?;
-            let read = |(index, element): (usize, &&RawValue)| {
-                let what = format!("element {} of the body", index + 1);
-                Fields::of(element.get().as_bytes(), &what).and_then(|fields| draft(&fields))
-            };
-            Ok(elements.iter().enumerate().map(read).collect())
+    read_list(&envelope.body, "", |fields| vec![draft(fields)])
+}
+
+/// Reads the elements that stand under `path`, keys joined by dots, of the body or of each of its elements.
+///
+/// Elements are cut out before any of them is read, so that one that cannot be read costs no other.
+pub(super) fn read_list(body: &[u8], path: &str, told: impl Fn(&Fields) -> Told) -> Parsed {
+    let body = without_bom(body);
+    let mut elements: Vec<_> = match body.first() {
+        None => {
+            return Err(Malformed(
+                "the body is empty, and should be JSON".to_owned(),
+            ));
         }
-        Some(_) => match serde_json::from_slice::<IgnoredAny>(body) {
-            Ok(_) => Err(Malformed(
-                "the body is JSON, but neither an object nor an array of objects".to_owned(),
-            )),
-            Err(error) => Err(not_json("the body", &error)),
-        },
+        Some(b'{') if path.is_empty() => {
+            return Fields::of(body, "the body").map(|fields| told(&fields));
+        }
+        Some(b'{' | b'[') => elements_of(body, "the body")?.into_iter().map(Ok).collect(),
+        Some(_) => {
+            return Err(match serde_json::from_slice::<IgnoredAny>(body) {
+                Ok(_) => Malformed(
+                    "the body is JSON, but neither an object nor an array of objects".to_owned(),
+                ),
+                Err(error) => not_json("the body", &error),
+            });
+        }
+    };
+    for key in path.split('.').filter(|key| !key.is_empty()) {
+        elements = elements
+            .into_iter()
+            .flat_map(|element| entries(element, key))
+            .collect();
+    }
+    let read = |element: Result<Element<'_>, Malformed>| match element
+        .and_then(|(what, json)| Fields::of(json, &what))
+    {
+        Ok(fields) => told(&fields),
+        Err(why) => vec![Err(why)],
+    };
+    Ok(elements.into_iter().flat_map(read).collect())
+}
+
+/// Reads a body that is one object and no array.
+pub(super) fn read_one(envelope: &Envelope, told: impl FnOnce(&Fields) -> Told) -> Parsed {
+    Fields::of(without_bom(&envelope.body), "the body").map(|fields| told(&fields))
+}
+
+/// What to call it, and its JSON.
+type Element<'a> = (String, &'a [u8]);
+
+/// The elements of an array; anything else by itself.
+fn elements_of<'a>(json: &'a [u8], what: &str) -> Result<Vec<Element<'a>>, Malformed> {
+    if !json.starts_with(b"[") {
+        return Ok(vec![(what.to_owned(), json)]);
+    }
+    let elements: Vec<&RawValue> =
+        serde_json::from_slice(json).map_err(|error| not_json(what, &error))?;
+    let named = |(number, element): (usize, &'a RawValue)| {
+        let name = format!("element {number} of {what}");
+        (name, element.get().as_bytes())
+    };
+    Ok((1..).zip(elements).map(named).collect())
+}
+
+/// The elements that stand under a key of an object.
+fn entries<'a>(
+    object: Result<Element<'a>, Malformed>,
+    key: &str,
+) -> Vec<Result<Element<'a>, Malformed>> {
+    let found = object.and_then(|(what, json)| {
+        let mut entries: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(json)
+            .map_err(|_| Malformed(format!("{what} is no object with {key}")))?;
+        let entry = entries.remove(key);
+        let entry = entry.ok_or_else(|| Malformed(format!("{what} has no {key}")))?;
+        elements_of(entry.get().as_bytes(), key)
+    });
+    match found {
+        Ok(elements) => elements.into_iter().map(Ok).collect(),
+        Err(why) => vec![Err(why)],
     }
 }
 
@@ -138,121 +193,23 @@ pub(super) fn needed(
     }
 }
 
-/// One element of a body.
-#[derive(Debug)]
-pub(super) struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn of(json: &[u8], what: &str) -> Result<Self, Malformed> {
-        match serde_json::from_slice(json) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(other) => Err(Malformed(format!(
-                "{what} is {}, and should be an object",
-                type_name(&other)
-            ))),
-            Err(error) => Err(not_json(what, &error)),
-        }
+/// A reactivation has to say when it was: one that is taken up late could undo a newer opt-out.
+pub(super) fn timed(
+    kind: Kind,
+    occurred_at: Option<Timestamp>,
+    key: &str,
+) -> Result<Option<Timestamp>, Malformed> {
+    if kind == Kind::Resubscribed && occurred_at.is_none() {
+        return Err(Malformed(format!(
+            "{key} must be a time: without one the reactivation could undo a newer opt-out"
+        )));
     }
+    Ok(occurred_at)
+}
 
-    /// Whether the field is there and not null.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.0.get(key).is_some_and(|value| !value.is_null())
-    }
-
-    /// The field as it was sent, if it is a text, a number or a boolean and not blank.
-    pub(super) fn text(&self, key: &str) -> Option<String> {
-        let text = match self.0.get(key)? {
-            Value::String(text) => without_nul(text),
-            Value::Number(number) => number.to_string(),
-            Value::Bool(flag) => flag.to_string(),
-            Value::Null | Value::Array(_) | Value::Object(_) => return None,
-        };
-        (!text.trim().is_empty()).then_some(text)
-    }
-
-    /// Like [`Self::text`], cut to what can be stored and indexed.
-    pub(super) fn label(&self, key: &str) -> Option<String> {
-        self.text(key).map(|mut text| {
-            text.truncate(text.floor_char_boundary(LONGEST_LABEL));
-            text
-        })
-    }
-
-    /// A field that must be there and a boolean.
-    pub(super) fn flag(&self, key: &str) -> Result<bool, Malformed> {
-        match self.0.get(key) {
-            Some(Value::Bool(flag)) => Ok(*flag),
-            other => Err(Malformed(format!(
-                "{key} must be true or false, and is {}",
-                found(other)
-            ))),
-        }
-    }
-
-    /// A time: RFC 3339 with an offset, or seconds or milliseconds since 1970. None where it cannot be read.
-    pub(super) fn time(&self, key: &str) -> Option<Timestamp> {
-        let time = match self.0.get(key)? {
-            Value::String(text) => rfc3339(text).or_else(|| epoch(text.trim().parse().ok()?)),
-            Value::Number(number) => epoch(number.as_f64()?),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-        };
-        time.filter(|time| *time >= EARLIEST)
-    }
-
-    /// An email address. An array of one address is taken for that address.
-    pub(super) fn email(&self, key: &str) -> Result<Contact, Malformed> {
-        match self.0.get(key).map(only_element) {
-            Some(Value::String(text)) if text.len() > LONGEST_LABEL => {
-                Err(refused(key, "an email address", Invalid::TooLong))
-            }
-            Some(Value::String(text)) => Contact::email(&without_nul(text))
-                .map_err(|why| refused(key, "an email address", why)),
-            other => Err(Malformed(format!(
-                "{key} must be a text with one email address, and is {}",
-                found(other)
-            ))),
-        }
-    }
-
-    /// A phone number whose leading `+` the provider may leave out.
-    pub(super) fn phone(&self, key: &str) -> Result<Contact, Malformed> {
-        let text = self.text(key).ok_or_else(|| {
-            Malformed(format!(
-                "{key} must be a phone number with its country code, and is {}",
-                found(self.0.get(key))
-            ))
-        })?;
-        let trimmed = text.trim();
-        let number = if trimmed.starts_with(|c: char| ('1'..='9').contains(&c)) {
-            format!("+{trimmed}")
-        } else {
-            text.clone()
-        };
-        let contact = Contact::phone(&number)
-            .map_err(|why| refused(key, "a phone number with its country code", why))?;
-        Ok(Contact {
-            raw: text,
-            ..contact
-        })
-    }
-
-    /// The fields among `keys` that are there, as they were sent.
-    pub(super) fn keep(&self, keys: &[&str]) -> Map<String, Value> {
-        let there = keys.iter().filter(|key| self.has(key));
-        bounded(
-            there
-                .map(|key| ((*key).to_owned(), clean(&self.0[*key])))
-                .collect(),
-        )
-    }
-
-    /// The entries of a field that is an object.
-    pub(super) fn object(&self, key: &str) -> Map<String, Value> {
-        match self.0.get(key).map(clean) {
-            Some(Value::Object(entries)) => bounded(entries),
-            _ => Map::new(),
-        }
-    }
+/// Whether two names differ only in case and punctuation.
+pub(super) fn same(one: &str, other: &str) -> bool {
+    squashed(one).eq(squashed(other))
 }
 
 fn squashed(name: &str) -> impl Iterator<Item = u8> {
@@ -261,133 +218,17 @@ fn squashed(name: &str) -> impl Iterator<Item = u8> {
         .map(|byte| byte.to_ascii_lowercase())
 }
 
-fn without_bom(body: &[u8]) -> &[u8] {
+pub(super) fn without_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf")
         .unwrap_or(body)
         .trim_ascii_start()
 }
 
 /// Only where the error is: serde's own message quotes the body.
-fn not_json(what: &str, error: &serde_json::Error) -> Malformed {
+pub(super) fn not_json(what: &str, error: &serde_json::Error) -> Malformed {
     Malformed(format!(
         "{what} is not JSON: the error is at line {}, column {}",
         error.line(),
         error.column()
     ))
-}
-
-fn refused(key: &str, wanted: &str, why: Invalid) -> Malformed {
-    Malformed(format!("{key} must be {wanted}: {why}"))
-}
-
-fn found(value: Option<&Value>) -> &'static str {
-    value.map_or("missing", type_name)
-}
-
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
-fn only_element(value: &Value) -> &Value {
-    match value {
-        Value::Array(elements) if elements.len() == 1 => &elements[0],
-        other => other,
-    }
-}
-
-fn epoch(number: f64) -> Option<Timestamp> {
-    let seconds = if number.abs() > 1e11 {
-        number / 1000.0
-    } else {
-        number
-    };
-    Timestamp::from_duration(SignedDuration::try_from_secs_f64(seconds).ok()?).ok()
-}
-
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "")
-}
-
-fn clean(value: &Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(without_nul(text)),
-        Value::Array(elements) => elements.iter().map(clean).collect(),
-        Value::Object(entries) => entries
-            .iter()
-            .map(|(key, value)| (without_nul(key), clean(value)))
-            .collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
-    }
-}
-
-fn bounded(metadata: Map<String, Value>) -> Map<String, Value> {
-    let size = serde_json::to_vec(&metadata).map_or(usize::MAX, |json| json.len());
-    if size <= LARGEST_METADATA {
-        metadata
-    } else {
-        Map::new()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fields(value: Value) -> Fields {
-        match value {
-            Value::Object(fields) => Fields(fields),
-            other => panic!("{other} is no object"),
-        }
-    }
-
-    #[test]
-    fn nothing_that_is_taken_out_carries_a_nul() {
-        let fields = fields(serde_json::json!({
-            "text": "a\0b", "blank": "\0 ", "email": "a\0@b.example\0", "phone": "+1555\u{0}123", "deep": { "a\0": ["\0b"] },
-        }));
-        assert_eq!(fields.text("text").unwrap(), "ab");
-        assert_eq!(fields.text("blank"), None);
-        assert_eq!(fields.email("email").unwrap().raw, "a@b.example");
-        assert_eq!(fields.phone("phone").unwrap().raw, "+1555123");
-        let clean = serde_json::json!({ "a": ["b"] });
-        assert_eq!(fields.keep(&["deep"])["deep"], clean);
-        assert_eq!(Value::Object(fields.object("deep")), clean);
-    }
-
-    #[test]
-    fn nothing_that_is_taken_out_is_longer_than_what_can_be_stored_and_indexed() {
-        let long = "ä".repeat(300_000);
-        let address = format!("\"{long}\" <a@b.example>");
-        let fields =
-            fields(serde_json::json!({ "text": long, "email": address, "deep": { "a": long } }));
-        assert_eq!(fields.label("text").unwrap().len(), LONGEST_LABEL);
-        assert!(fields.email("email").is_err());
-        assert!(fields.keep(&["text"]).is_empty() && fields.object("deep").is_empty());
-    }
-
-    #[test]
-    fn a_time_that_no_clock_that_was_set_can_have_told_is_none() {
-        let time = |value: Value| fields(serde_json::json!({ "at": value })).time("at");
-        let expected: Timestamp = "2018-03-06T19:10:23.5Z".parse().unwrap();
-        assert_eq!(time("2018-03-06T20:10:23.500+01:00".into()), Some(expected));
-        assert_eq!(time(1_520_363_423.5.into()), Some(expected));
-        assert_eq!(time(1_520_363_423_500_i64.into()), Some(expected));
-        for value in [
-            Value::Null,
-            0.into(),
-            (-1).into(),
-            1e300.into(),
-            "".into(),
-            "1999-12-31T23:59:59Z".into(),
-        ] {
-            assert_eq!(time(value), None);
-        }
-    }
 }

@@ -6,34 +6,84 @@
 //! [`ALL`]. Everything in it is synchronous, does no I/O and takes the time from the envelope, since `verify` runs in
 //! ingress and `parse` in the worker. The test over all samples does the rest.
 
+mod adapter;
 mod brevo;
+mod customerio;
+mod fields;
+mod form;
+mod format;
+mod generic;
 mod json;
+mod klaviyo;
+mod mailchimp;
+mod mailersend;
+mod mailgun;
+mod mailjet;
+mod mailtrap;
+mod mandrill;
 mod notifiedby;
+mod postal;
 mod postmark;
+mod public_key;
+mod resend;
 mod sample;
+mod scheme;
+mod sendgrid;
 mod sentinmail;
+mod ses;
+mod signature;
+mod sns;
+mod sparkpost;
+mod standard;
+mod standard_webhooks;
+mod subscription;
 pub mod talkable;
+mod twilio;
+mod unisender_go;
+mod words;
 
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod signed;
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
+use jiff::Timestamp;
 use secrecy::SecretString;
+use url::Url;
 
-use crate::{envelope::Envelope, event::Draft, queue::Priority};
+use crate::{envelope::Envelope, event::Draft, queue::Priority, settings::Section};
 
-pub use sample::Sample;
+pub use adapter::Adapter;
+pub use sample::{Proof, Sample};
 
 /// Every provider, by name in alphabetical order.
 pub const ALL: &[&dyn Provider] = &[
     &brevo::Brevo,
+    &customerio::CustomerIo,
+    &generic::Generic,
+    &klaviyo::Klaviyo,
+    &mailchimp::Mailchimp,
+    &mailersend::MailerSend,
+    &mailgun::Mailgun,
+    &mailjet::Mailjet,
+    &mailtrap::Mailtrap,
+    &mandrill::Mandrill,
     &notifiedby::NotifiedBy,
+    &postal::Postal,
     &postmark::Postmark,
+    &resend::Resend,
+    &sendgrid::SendGrid,
     &sentinmail::SentinMail,
+    &ses::Ses,
+    &sparkpost::SparkPost,
+    &standard_webhooks::StandardWebhooks,
     &talkable::Talkable,
+    &twilio::Twilio,
+    &unisender_go::UnisenderGo,
 ];
 
 /// The provider called `name`.
@@ -46,19 +96,37 @@ pub trait Provider: Debug + Send + Sync {
     /// Its name in the configuration.
     fn name(&self) -> &'static str;
 
+    /// The same provider as a source describes it, where it can be described.
+    fn described(&self, _source: &mut Section) -> Option<Arc<dyn Provider>> {
+        None
+    }
+
     /// The headers, in lower case, that are kept with the envelope beside the content type and the user agent.
     fn headers(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Whether the provider signs its requests by a scheme of its own, which [`Provider::verify`] then checks.
-    fn signs(&self) -> bool {
-        false
+    /// What a source has to hold so that the provider's own signature can be checked, which [`Provider::verify`] does.
+    /// Nothing where it does not sign.
+    fn needs(&self) -> &'static [Need] {
+        &[]
     }
 
-    /// Checks the provider's own signature over the raw bytes, in constant time. Called only where it [signs](Self::signs).
+    /// Checks the provider's own signature over the raw bytes, in constant time. Called only where it
+    /// [needs](Self::needs) anything.
     fn verify(&self, _request: &Request<'_>, _keys: &Keys) -> Result<(), Rejected> {
         Err(Rejected)
+    }
+
+    /// Where the certificate stands by which the request is to be checked, where the provider's scheme has one to be fetched.
+    /// A URL that this provider vouches for, whoever the request is of.
+    fn certificate(&self, _request: &Request<'_>, _keys: &Keys) -> Option<Url> {
+        None
+    }
+
+    /// The URL that a request which was found right asks to be visited, so that more are sent.
+    fn confirmation(&self, _body: &[u8]) -> Option<Url> {
+        None
     }
 
     /// Whether it asks questions, which the api answers at this path, where the others tell of events at the door.
@@ -66,9 +134,9 @@ pub trait Provider: Debug + Send + Sync {
         None
     }
 
-    /// A sample's body as it proves itself by the provider's own scheme. None where it does not, or where that cannot be
-    /// done here.
-    fn proven(&self, _body: &str, _keys: &Keys) -> Option<String> {
+    /// A sample as it proves itself by the provider's own scheme, at `now`. None where it does not, or where that cannot
+    /// be done here.
+    fn prove(&self, _sample: &Sample, _keys: &Keys, _now: Timestamp) -> Option<Proof> {
         None
     }
 
@@ -79,6 +147,12 @@ pub trait Provider: Debug + Send + Sync {
     /// The status codes by which it is refused without losing its events.
     fn refusals(&self) -> Refusals {
         Refusals::default()
+    }
+
+    /// What a request that was taken is answered, as a content type and a body, where the provider passes it on. Else the
+    /// id of its envelope.
+    fn accepted(&self) -> Option<(&'static str, &'static str)> {
+        None
     }
 
     /// Reads a body, whatever its content type says.
@@ -94,12 +168,42 @@ pub struct Request<'a> {
     /// Headers by lower-case name.
     pub header: &'a dyn Headers,
     pub body: &'a [u8],
-    pub now: jiff::Timestamp,
+    pub now: Timestamp,
+    /// What stands at [`Provider::certificate`].
+    pub certificate: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    pub fn new(header: &'a dyn Headers, body: &'a [u8], now: Timestamp) -> Self {
+        Self {
+            header,
+            body,
+            now,
+            certificate: None,
+        }
+    }
 }
 
 /// Looks up a header by its lower-case name.
 pub trait Headers: Debug {
     fn get(&self, name: &str) -> Option<&str>;
+}
+
+/// A part of what a source's `auth = { kind = "signature", … }` has to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// `secret`: a shared one.
+    Secret,
+    /// `public_key`: of the provider.
+    PublicKey,
+    /// `secret` or `public_key`, or both.
+    SecretOrPublicKey,
+    /// `url`: the one that is registered at the provider, which is part of what is signed.
+    Url,
+    /// `topics`: those from which messages are taken.
+    Topics,
+    /// `key` and `site`, which the request states as they are.
+    KeyAndSite,
 }
 
 /// What a source's `auth = { kind = "signature", … }` holds.
@@ -113,6 +217,8 @@ pub struct Keys {
     pub site: Option<String>,
     /// The URL as it is configured at the provider, where it is part of what is signed.
     pub url: Option<String>,
+    /// The topics from which messages are taken.
+    pub topics: Vec<String>,
 }
 
 /// The request does not prove that the provider sent it. Says nothing more, so that a caller learns nothing.

@@ -1,12 +1,17 @@
 //! Samples: real requests of the providers, as files. The tests read them, and so do `optout send` and `optout demo`.
 //!
-//! A file holds comment lines (`# where it comes from`, `# received: TIME`), header lines, an empty line, and the body,
-//! byte for byte to the end of the file: there is no line feed after it unless one was posted.
+//! A file holds comment lines (`# where it comes from`, `# received: TIME`, of what only its provider can sign
+//! `# public_key: KEY`), header lines, an empty line, and the body, byte for byte to the end of the file: there is no line
+//! feed after it unless one was posted.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
+use super::Keys;
 use crate::{envelope::Envelope, event::rfc3339};
 
 /// A real request of a provider.
@@ -44,18 +49,33 @@ impl Sample {
             .map(|(name, value)| (name.trim(), value.trim()))
     }
 
-    pub fn content_type(&self) -> Option<&'static str> {
+    /// A header's value, whatever the case of its name.
+    pub fn header(&self, name: &str) -> Option<&'static str> {
         self.headers()
-            .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+            .find(|(given, _)| given.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
+    }
+
+    pub fn content_type(&self) -> Option<&'static str> {
+        self.header("content-type")
     }
 
     /// When it was received, or may have been: shortly after what it tells of.
     pub fn received_at(&self) -> Option<Timestamp> {
-        self.parts()
-            .0
-            .lines()
-            .find_map(|line| rfc3339(line.strip_prefix("# received:")?))
+        rfc3339(self.stated("received")?)
+    }
+
+    /// The key by which the signature among its headers is right.
+    pub fn public_key(&self) -> Option<&'static str> {
+        self.stated("public_key")
+    }
+
+    /// What a comment line says: `# KEY: VALUE`.
+    fn stated(&self, key: &str) -> Option<&'static str> {
+        let comments = self.parts().0.lines();
+        let mut stated = comments.filter_map(|line| line.strip_prefix("# ")?.split_once(": "));
+        let found = stated.find(|(name, _)| *name == key);
+        found.map(|(_, value)| value.trim())
     }
 
     /// The envelope that ingress would make of it. Only headers that `kept` names (in lower case) come with it.
@@ -80,6 +100,38 @@ impl Sample {
     }
 }
 
+/// What a sample is sent with so that it proves itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// They take the place of the sample's own of the same name.
+    pub headers: Vec<(Cow<'static, str>, String)>,
+    pub body: String,
+}
+
+impl Proof {
+    /// A signature in a header, and the body as it is.
+    pub(super) fn by_header(
+        name: impl Into<Cow<'static, str>>,
+        signature: String,
+        sample: &Sample,
+    ) -> Self {
+        Self {
+            headers: vec![(name.into(), signature)],
+            body: sample.body().to_owned(),
+        }
+    }
+
+    /// What only the provider can sign proves itself as it was recorded, to a source that holds the key of that.
+    pub(super) fn recorded(sample: &Sample, keys: &Keys) -> Option<Self> {
+        let key = sample.public_key()?;
+        let holds = |held: &SecretString| held.expose_secret().trim() == key;
+        keys.public_keys.iter().any(holds).then(|| Self {
+            headers: vec![],
+            body: sample.body().to_owned(),
+        })
+    }
+}
+
 /// What the providers' tests are written with.
 #[cfg(test)]
 pub(super) mod reading {
@@ -87,10 +139,30 @@ pub(super) mod reading {
     use crate::{
         envelope::Envelope,
         event::{BounceClass, Change, Draft, Event, Undetermined},
-        providers::{Malformed, Provider},
+        providers::{Headers, Malformed, Provider},
     };
 
     type Read = Result<Vec<Result<Event, Malformed>>, Malformed>;
+
+    /// Headers as a request may have them.
+    #[derive(Debug)]
+    pub(crate) struct Given(Vec<(String, String)>);
+
+    impl Headers for Given {
+        fn get(&self, name: &str) -> Option<&str> {
+            let found = self.0.iter().find(|(given, _)| given == name);
+            found.map(|(_, value)| value.as_str())
+        }
+    }
+
+    pub(crate) fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Given {
+        let pairs = pairs.into_iter();
+        Given(
+            pairs
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+                .collect(),
+        )
+    }
 
     pub(crate) fn sample(provider: &dyn Provider, name: &str) -> Sample {
         *provider

@@ -73,8 +73,29 @@ const SEEDS: &[(&str, &str)] = &[
     ),
 ];
 
+/// The files of the folder that are no provider's own.
+const SHARED: &[&str] = &[
+    "adapter",
+    "fields",
+    "form",
+    "format",
+    "hostile",
+    "json",
+    "mod",
+    "public_key",
+    "sample",
+    "samples",
+    "scheme",
+    "signature",
+    "signed",
+    "sns",
+    "standard",
+    "subscription",
+    "words",
+];
+
 /// Every sample of the providers that tell of events.
-fn all() -> impl Iterator<Item = (&'static dyn Provider, Sample)> {
+pub(super) fn all() -> impl Iterator<Item = (&'static dyn Provider, Sample)> {
     ALL.iter()
         .filter(|provider| provider.asks_at().is_none())
         .flat_map(|provider| provider.samples().iter().map(|sample| (*provider, *sample)))
@@ -104,7 +125,7 @@ fn weight(provider: &dyn Provider, envelope: &Envelope) -> (bool, bool) {
             .as_ref()
             .map_or(true, |event| event.effect != Effect::None)
     };
-    (all_low, results.iter().any(heavy))
+    (!results.is_empty() && all_low, results.iter().any(heavy))
 }
 
 #[test]
@@ -114,8 +135,8 @@ fn every_provider_file_is_in_the_list_and_the_list_is_in_order() {
         .map(|provider| provider.name().to_owned())
         .collect();
     assert!(listed.is_sorted());
-    let shared = ["mod", "hostile", "json", "sample", "samples"].map(str::to_owned);
-    let present: BTreeSet<_> = &files("src/providers", ".rs") - &shared.into();
+    let shared = SHARED.iter().map(|name| (*name).to_owned()).collect();
+    let present: BTreeSet<_> = &files("src/providers", ".rs") - &shared;
     assert_eq!(present.into_iter().collect::<Vec<_>>(), listed);
 }
 
@@ -221,7 +242,6 @@ fn what_changes_a_register_is_urgent_and_what_only_counts_is_bulk() {
 #[test]
 fn other_white_space_and_another_order_of_keys_make_the_same_events() {
     for (provider, sample) in all() {
-        let body: Value = serde_json::from_str(sample.body()).unwrap();
         let ids = |body: &str| {
             let results = parse(provider, body).unwrap();
             results
@@ -229,15 +249,24 @@ fn other_white_space_and_another_order_of_keys_make_the_same_events() {
                 .map(|result| result.map(|event| (event.id, event.fingerprint())))
                 .collect::<Vec<_>>()
         };
+        let others = match serde_json::from_str::<Value>(sample.body()) {
+            Ok(body) => vec![
+                serde_json::to_string_pretty(&body).unwrap(),
+                reversed(&body),
+            ],
+            // Of a form the fields in another order; one in parts has none that is worth the trouble.
+            Err(_) if sample.body().starts_with("--") => continue,
+            Err(_) => vec![format!("{}\n", reversed_form(sample.body()))],
+        };
         let first = ids(sample.body());
-        assert_eq!(
-            ids(&serde_json::to_string_pretty(&body).unwrap()),
-            first,
-            "{}",
-            sample.name
-        );
-        assert_eq!(ids(&reversed(&body)), first, "{}", sample.name);
+        for other in others {
+            assert_eq!(ids(&other), first, "{}", sample.name);
+        }
     }
+}
+
+fn reversed_form(form: &str) -> String {
+    form.split('&').rev().collect::<Vec<_>>().join("&")
 }
 
 /// The value as JSON with the keys of each object in descending order.
@@ -284,7 +313,7 @@ proptest! {
 
     #[test]
     fn no_metadata_makes_an_opt_out_wait_nor_an_open_hurry(extra in misleading(), index in any::<prop::sample::Index>()) {
-        let samples: Vec<_> = all().collect();
+        let samples: Vec<_> = all().filter(|(_, sample)| sample.body().starts_with(['{', '['])).collect();
         let (provider, sample) = samples[index.index(samples.len())];
         let mut body: Value = serde_json::from_str(sample.body()).unwrap();
         let elements = if let Value::Array(elements) = &mut body { elements.iter_mut().collect() } else { vec![&mut body] };

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use serde_json::{Deserializer, Value};
@@ -14,7 +15,7 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
-use super::{Keys, Malformed, Parsed, Provider, Sample, sample::samples};
+use super::{Keys, Malformed, Need, Parsed, Proof, Provider, Sample, sample::samples};
 use crate::{contact::Contact, envelope::Envelope, event::rfc3339, queue::Priority};
 
 /// Where the question is asked.
@@ -38,21 +39,25 @@ impl Provider for Talkable {
         "talkable"
     }
 
-    fn signs(&self) -> bool {
-        true
+    fn needs(&self) -> &'static [Need] {
+        &[Need::KeyAndSite]
     }
 
     fn asks_at(&self) -> Option<&'static str> {
         Some(PATH)
     }
 
-    fn proven(&self, body: &str, keys: &Keys) -> Option<String> {
+    fn prove(&self, sample: &Sample, keys: &Keys, _now: Timestamp) -> Option<Proof> {
         let given = [keys.secrets.first()?.expose_secret(), keys.site.as_deref()?];
         let filled = BLANKS.into_iter().zip(given);
-        Some(filled.fold(body.to_owned(), |body, (blank, value)| {
+        let body = filled.fold(sample.body().to_owned(), |body, (blank, value)| {
             let value: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
             body.replacen(blank, &value, 1)
-        }))
+        });
+        Some(Proof {
+            headers: vec![],
+            body,
+        })
     }
 
     fn priority(&self, _body: &[u8]) -> Priority {
@@ -198,7 +203,7 @@ fn literal(text: &str) -> Option<(&str, &str)> {
 }
 
 /// A time, in which a form may have turned the `+` of an offset into a space.
-fn time(text: &str) -> Option<jiff::Timestamp> {
+fn time(text: &str) -> Option<Timestamp> {
     rfc3339(text).or_else(|| {
         let (time, offset) = text.trim().rsplit_once(' ')?;
         rfc3339(&format!("{time}+{offset}"))
@@ -267,7 +272,8 @@ mod tests {
             ..Keys::default()
         };
         for sample in SAMPLES {
-            let body = Talkable.proven(sample.body(), &keys).unwrap();
+            let proof = Talkable.prove(sample, &keys, Timestamp::UNIX_EPOCH);
+            let body = proof.unwrap().body;
             let question = Question::read(body.as_bytes()).unwrap();
             let who = (question.key.as_str(), question.site.as_str());
             assert_eq!(who, ("a&b=<site>", "shop 7"), "{}", sample.name);
@@ -279,7 +285,11 @@ mod tests {
             );
         }
         assert_eq!(addresses(SAMPLES[1].body()), ["john@example.com"]);
-        assert_eq!(Talkable.proven("", &Keys::default()), None);
+        let nothing = Keys::default();
+        assert_eq!(
+            Talkable.prove(&SAMPLES[0], &nothing, Timestamp::UNIX_EPOCH),
+            None
+        );
     }
 
     // rows: TK-7, TK-15

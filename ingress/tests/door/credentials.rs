@@ -5,7 +5,7 @@ use common::{
     config::Config,
     envelope::Envelope,
     event::Draft,
-    providers::{Keys, Malformed, Provider, Rejected, Request, Sample},
+    providers::{Adapter, Keys, Malformed, Need, Provider, Rejected, Request, Sample},
     queue::Priority,
 };
 use secrecy::ExposeSecret;
@@ -188,8 +188,8 @@ impl Provider for Signing {
         "signing"
     }
 
-    fn signs(&self) -> bool {
-        true
+    fn needs(&self) -> &'static [Need] {
+        &[Need::Secret]
     }
 
     fn verify(&self, request: &Request<'_>, keys: &Keys) -> Result<(), Rejected> {
@@ -221,7 +221,7 @@ impl Provider for Signing {
 
 fn signing(also: &str) -> Config {
     let mut config = config(&source(also));
-    config.sources[0].provider = &Signing;
+    config.sources[0].provider = Adapter::Known(&Signing);
     let keys = Keys {
         secrets: vec!["old".into(), "new".into()],
         ..Keys::default()

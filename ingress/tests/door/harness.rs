@@ -8,6 +8,7 @@ use common::{
     http,
     lifecycle::Lifecycle,
 };
+use ingress::Calls;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -65,6 +66,16 @@ pub(crate) async fn door(text: &str) -> Door {
 
 /// A door on a socket.
 pub(crate) async fn open(config: &Config, queue: Arc<TestQueue>) -> Door {
+    open_calling(config, queue, nobody()).await
+}
+
+/// A door that reaches nobody.
+fn nobody() -> Calls {
+    Calls::by(Arc::new(|_| Box::pin(async { None })))
+}
+
+/// A door on a socket that makes these calls.
+pub(crate) async fn open_calling(config: &Config, queue: Arc<TestQueue>, calls: Calls) -> Door {
     let lifecycle = Lifecycle::new();
     let listener = http::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
         .await
@@ -77,6 +88,7 @@ pub(crate) async fn open(config: &Config, queue: Arc<TestQueue>) -> Door {
         &config.sources,
         queue.clone(),
         spool.as_ref(),
+        calls,
         &lifecycle,
     );
     Door {
@@ -95,6 +107,7 @@ pub(crate) fn router(text: &str, queue: &Arc<TestQueue>) -> Router {
         &config.ingress,
         &config.sources,
         gatherer,
+        nobody(),
     ))
 }
 

@@ -13,6 +13,8 @@ mod envelopes;
 #[cfg(test)]
 mod gathering;
 #[cfg(test)]
+mod handshakes;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod limits;

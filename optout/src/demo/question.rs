@@ -25,7 +25,7 @@ pub(super) struct Answer {
 pub(super) async fn ask(http: &Client, config: &Config) -> anyhow::Result<Vec<Answer>> {
     let mut answers = vec![];
     for source in &config.sources {
-        let provider = source.provider;
+        let provider = &*source.provider;
         if provider.asks_at().is_none() {
             continue;
         }
