@@ -96,15 +96,12 @@ impl Form {
 
     /// Sets a field that is there, or adds it.
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        value.clone_into(
-            match self.0.iter_mut().rev().find(|(given, _)| given == name) {
-                Some((_, given)) => given,
-                None => {
-                    self.0.push((name.to_owned(), String::new()));
-                    &mut self.0.last_mut().expect("it was pushed just now").1
-                }
-            },
-        );
+        let mut pairs = self.0.iter_mut().rev();
+        if let Some((_, given)) = pairs.find(|(given, _)| given == name) {
+            value.clone_into(given);
+        } else {
+            self.0.push((name.to_owned(), value.to_owned()));
+        }
     }
 
     /// As it is posted.

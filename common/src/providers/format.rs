@@ -104,19 +104,18 @@ fn read_events(mut section: Section) -> Vec<(String, Kind, Option<BounceClass>)>
         let Some(given) = section.required::<String>(&name) else {
             continue;
         };
-        match meaning(&given) {
-            Some((kind, class)) => events.push((name, kind, class)),
-            None => {
-                let kinds = Kind::ALL.iter().map(ToString::to_string);
-                let classes = BounceClass::ALL
-                    .iter()
-                    .map(|class| format!("bounced {class}"));
-                let known: Vec<_> = kinds.chain(classes).collect();
-                section.mistake(
-                    &name,
-                    format!("is {given:?}; known are {}", known.join(", ")),
-                );
-            }
+        if let Some((kind, class)) = meaning(&given) {
+            events.push((name, kind, class));
+        } else {
+            let kinds = Kind::ALL.iter().map(ToString::to_string);
+            let classes = BounceClass::ALL
+                .iter()
+                .map(|class| format!("bounced {class}"));
+            let known: Vec<_> = kinds.chain(classes).collect();
+            section.mistake(
+                &name,
+                format!("is {given:?}; known are {}", known.join(", ")),
+            );
         }
     }
     section.finish();

@@ -84,8 +84,8 @@ struct Signature<'a> {
     timestamp: Cow<'a, str>,
     #[serde(borrow)]
     token: Cow<'a, str>,
-    #[serde(borrow)]
-    signature: Cow<'a, str>,
+    #[serde(borrow, rename = "signature")]
+    mac: Cow<'a, str>,
 }
 
 impl Provider for Mailgun {
@@ -110,12 +110,12 @@ impl Provider for Mailgun {
             Signature {
                 timestamp: field("timestamp")?,
                 token: field("token")?,
-                signature: field("signature")?,
+                mac: field("signature")?,
             }
         };
         near(&given.timestamp, request.now, TOLERANCE)?;
         let parts = [given.timestamp.as_bytes(), given.token.as_bytes()];
-        MAC.check(&given.signature, keys, &parts)
+        MAC.check(&given.mac, keys, &parts)
     }
 
     fn prove(&self, sample: &Sample, keys: &Keys, now: Timestamp) -> Option<Proof> {

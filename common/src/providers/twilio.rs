@@ -204,14 +204,13 @@ fn of_form(fields: &json::Fields) -> Result<Draft, Malformed> {
     let sid = sid.unwrap_or_default();
     // What somebody wrote has no status but `received`.
     let status = fields.label("MessageStatus");
-    let (told, who, other) = match &status {
-        Some(status) => (became(status, fields.text("ErrorCode")), "To", "From"),
-        None => {
-            let (kind, name) = written(fields, "OptOutType", "Body");
-            ((kind, None, name.to_owned()), "From", "To")
-        }
+    let (told, who, other) = if let Some(status) = &status {
+        (became(status, fields.text("ErrorCode")), "To", "From")
+    } else {
+        let (kind, name) = written(fields, "OptOutType", "Body");
+        ((kind, None, name.to_owned()), "From", "To")
     };
-    let id = [Some(sid), status.clone()].into_iter().flatten();
+    let id = [Some(sid), status].into_iter().flatten();
     let identity = Identity::Own(id.collect::<Vec<_>>().join("/"));
     let (kind, class, name) = told;
     let contact = json::needed(kind, class, fields.phone(who))?;
