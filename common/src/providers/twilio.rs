@@ -178,12 +178,9 @@ fn last(name: &str) -> &str {
 
 /// What somebody wrote, and what that means, by the fields of these names.
 fn written(fields: &json::Fields, opt_out: &str, text: &str) -> (Kind, &'static str) {
-    let asked = match fields.text(opt_out).as_deref().map(str::trim) {
-        Some("STOP") => Some(Asked::Stop),
-        Some("START") => Some(Asked::Start),
-        Some(_) => Some(Asked::Help),
-        None => fields.text(text).and_then(|text| words::asked(&text)),
-    };
+    let decided = fields.text(opt_out).and_then(|word| words::asked(&word));
+    // A decision of a kind that we do not know says nothing: then what was written counts.
+    let asked = decided.or_else(|| fields.text(text).and_then(|text| words::asked(&text)));
     match asked {
         Some(Asked::Stop) => (Kind::Unsubscribed, "STOP"),
         Some(Asked::Start) => (Kind::Resubscribed, "START"),
@@ -352,6 +349,8 @@ mod tests {
         }
         let read = changed(advanced, "OptOutType=STOP", "OptOutType=HELP");
         assert_eq!(told(&read), "other +15558675310");
+        let unknown = changed(body("stop"), "Body=STOP", "Body=Stop&OptOutType=NEW");
+        assert_eq!(told(&unknown), "unsubscribed +15558675310");
     }
 
     #[test]

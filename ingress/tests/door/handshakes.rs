@@ -30,14 +30,11 @@ fn noting(
     visited: Option<&'static [u8]>,
 ) -> (Calls, Arc<Mutex<Vec<String>>>) {
     let noted: Arc<Mutex<Vec<String>>> = Arc::default();
-    let notes = Arc::clone(&noted);
+    let to = Arc::clone(&noted);
     let calls = Calls::by(Arc::new(move |url| {
-        notes.lock().unwrap().push(url.path().to_owned());
-        let answer = if url.path().ends_with(".pem") {
-            certificate
-        } else {
-            visited
-        };
+        to.lock().unwrap().push(url.path().to_owned());
+        let confirms = url.query_pairs().any(|(name, _)| name == "Action");
+        let answer = if confirms { visited } else { certificate };
         Box::pin(async move { answer.map(Bytes::from_static) })
     }));
     (calls, noted)
