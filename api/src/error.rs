@@ -207,7 +207,8 @@ pub(crate) async fn reported<T>(question: impl Future<Output = ledger::Result<T>
     within(PATIENCE_FOR_MUCH, question).await
 }
 
-async fn within<T>(
+/// Waits for the ledger for so long.
+pub(crate) async fn within<T>(
     patience: Duration,
     question: impl Future<Output = ledger::Result<T>>,
 ) -> Result<T> {

@@ -23,6 +23,9 @@ const SMALL: u64 = 10_000;
 /// Whom the past events are about: as many contacts at the most.
 const CONTACTS: u64 = 1_000_000;
 
+/// During how long they happened, in microseconds.
+const HOUR: u64 = 3_600_000_000;
+
 /// How many endpoints are told of each event, and how many others there are at most.
 const TOLD: usize = 10;
 const OTHERS: usize = 990;
@@ -63,7 +66,7 @@ async fn recorded(
     count: u64,
     report: &mut Report,
 ) -> anyhow::Result<f64> {
-    happened(world, past).await?;
+    happened(world, past, HOUR).await?;
     let source = event::source();
     let kind = event::Kind::Unsubscribed;
     fill(world, &source, kind, count, &unheeded()).await?;
@@ -131,7 +134,7 @@ async fn register(world: &World, ear: &Ear, text: &str, others: usize) -> anyhow
 
 /// Puts opt-outs into the ledger that happened an hour ago, each with its request, a delivery and its attempt, past the
 /// product: it is what comes after them that is measured.
-pub(crate) async fn happened(world: &World, count: u64) -> anyhow::Result<()> {
+pub(crate) async fn happened(world: &World, count: u64, during: u64) -> anyhow::Result<()> {
     Ledger::connect(&world.stores.ledger, 1).await?;
     let pool = AnyPool::connect(&world.stores.ledger).await?;
     let (numbers, id, now) = match world.stores.kind {
@@ -152,8 +155,9 @@ pub(crate) async fn happened(world: &World, count: u64) -> anyhow::Result<()> {
     let statements = [
         format!(
             "CREATE TABLE past AS SELECT {id} AS id, {id} AS envelope, {id} AS delivery,
-                'past' || (n % {CONTACTS}) || '@example.com' AS contact, {now} - 3600000000 + n AS at
-            FROM ({numbers}) AS numbers"
+                'past' || (n % {CONTACTS}) || '@example.com' AS contact, {now} - {during} + n * {} AS at
+            FROM ({numbers}) AS numbers",
+            during / count.max(1)
         ),
         "INSERT INTO envelopes (id, source, provider, received_at, content_type, headers, body, events, duplicates, malformed)
             SELECT envelope, 'past', 'postmark', at, 'application/json', '[]', CAST(contact AS BYTES), 1, 0, 0 FROM past"

@@ -7,6 +7,8 @@ use std::{
 };
 
 use common::lifecycle::Lifecycle;
+use tokio::sync::oneshot;
+use tracing::debug;
 
 use crate::error::{Error, Result};
 
@@ -96,6 +98,33 @@ impl<T: Send + Sync + 'static> Fresh<T> {
         Ok(value)
     }
 
+    /// The value as [`Fresh::soon`] gives it, or None if the first one takes longer than `patience` to make: it is made all the
+    /// same, once, for who asks next.
+    pub(super) async fn within(
+        &self,
+        patience: Duration,
+        lifecycle: &Lifecycle,
+        make: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<Option<Arc<T>>> {
+        if self.kept().is_some() {
+            return self.soon(lifecycle, make).await.map(Some);
+        }
+        if self.making.try_lock().is_err() {
+            drop(tokio::time::timeout(patience, self.making.lock()).await);
+            return Ok(self.kept().map(|(value, _)| value));
+        }
+        let (next, (to, first)) = (self.clone(), oneshot::channel());
+        lifecycle.spawn_work(async move {
+            if to.send(next.get(make).await).is_err() {
+                debug!("nobody waited for what took long to make");
+            }
+        });
+        match tokio::time::timeout(patience, first).await {
+            Ok(Ok(value)) => value.map(Some),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
+    }
+
     /// The value and whether it is good still; None if there is none, or none that may be shown.
     fn kept(&self) -> Option<(Arc<T>, bool)> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,6 +169,25 @@ mod tests {
         assert_eq!(*old.unwrap(), 1);
         let failing = Fresh::<i32>::new(Duration::ZERO);
         let failed = failing.soon(&lifecycle, async { Err(Error::Late("ledger")) });
+        assert!(failed.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_to_make_first_is_made_once_for_who_asks_again() {
+        let (lifecycle, fresh) = (Lifecycle::new(), Fresh::new(Duration::from_hours(1)));
+        let (release, released) = oneshot::channel();
+        let slow = async { Ok(released.await.unwrap_or_default()) };
+        let at_once = Duration::ZERO;
+        let first = fresh.within(at_once, &lifecycle, slow).await;
+        assert_eq!(first.unwrap(), None);
+        let again = fresh.within(at_once, &lifecycle, std::future::pending());
+        assert_eq!(again.await.unwrap(), None);
+        release.send(7).unwrap();
+        let limit = Duration::from_secs(20);
+        let made = fresh.within(limit, &lifecycle, std::future::pending());
+        assert_eq!(made.await.unwrap().as_deref(), Some(&7));
+        let failing = Fresh::<i32>::new(Duration::ZERO);
+        let failed = failing.within(limit, &lifecycle, async { Err(Error::Late("ledger")) });
         assert!(failed.await.is_err());
     }
 }

@@ -21,11 +21,8 @@ use crate::{
 #[derive(Serialize)]
 struct View {
     chart: Chart,
-    applied: Percentiles,
-    opt_outs: i64,
-    over_48_hours: i64,
-    over_10_business_days: i64,
-    due: Vec<Deadline>,
+    /// None while it is being counted.
+    day: Option<Day>,
     targets: Vec<Row>,
     /// None while the queue does not answer.
     inbound: Option<Waiting>,
@@ -37,7 +34,16 @@ struct View {
     held: i64,
     /// There is more that is unfinished than was counted.
     more: bool,
-    /// When the numbers of the last day were taken.
+}
+
+/// How the opt-outs of the last day fared.
+#[derive(Serialize)]
+struct Day {
+    applied: Percentiles,
+    opt_outs: i64,
+    over_48_hours: i64,
+    over_10_business_days: i64,
+    due: Vec<Deadline>,
     taken_at: Timestamp,
 }
 
@@ -84,14 +90,20 @@ pub(super) async fn show(app: &Arc<App>, visitor: &Visitor) -> Result<Response> 
     let now = clock::now();
     let sum = |state| of_state(&trouble.unfinished, state);
     let inbound = ["inbound.urgent", "inbound.bulk"].map(waiting);
+    let times = report
+        .as_ref()
+        .map_or(&[][..], |report| &report.day.targets);
     let view = View {
         chart: Chart::of(&minutes, now),
-        applied: report.day.applied,
-        opt_outs: report.day.opt_outs,
-        over_48_hours: report.day.over_48_hours.count,
-        over_10_business_days: report.day.over_10_business_days.count,
-        due: report.due.iter().map(|due| deadline(due, now)).collect(),
-        targets: rows(app, &enabled, &report.day.targets, &trouble.unfinished)
+        day: report.as_ref().map(|report| Day {
+            applied: report.day.applied,
+            opt_outs: report.day.opt_outs,
+            over_48_hours: report.day.over_48_hours.count,
+            over_10_business_days: report.day.over_10_business_days.count,
+            due: report.due.iter().map(|due| deadline(due, now)).collect(),
+            taken_at: report.day.to,
+        }),
+        targets: rows(app, &enabled, times, &trouble.unfinished)
             .map(|row| Row {
                 waiting: waiting(&row.name),
                 breaker: trouble.breakers.get(&row.name).cloned(),
@@ -109,7 +121,6 @@ pub(super) async fn show(app: &Arc<App>, visitor: &Visitor) -> Result<Response> 
         dead: sum(State::Dead),
         held: trouble.held,
         more: trouble.unfinished.iter().map(|one| one.count).sum::<i64>() >= MANY,
-        taken_at: report.day.to,
     };
     Ok(page::render(
         app,

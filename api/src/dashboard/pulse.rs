@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{chart, fresh::Fresh};
 use crate::{
     App,
-    error::{Error, PATIENCE, Result, asked, reported},
+    error::{Error, PATIENCE, Result, asked, reported, within},
 };
 
 /// What is counted is good for so long; what takes long to count, for longer.
@@ -25,6 +25,10 @@ const DEPTHS: Duration = Duration::from_secs(3);
 
 /// The percentiles of a day change slowly.
 const REPORT: Duration = Duration::from_secs(20);
+
+/// A page waits no longer for them, and does without. A day of a million opt-outs takes a minute to count.
+const WAIT: Duration = Duration::from_secs(2);
+const COUNTED: Duration = Duration::from_mins(10);
 
 /// For so long it is shown all the same, with the time when it was taken, while it is taken anew: who comes back to the
 /// overview does not wait for it.
@@ -113,7 +117,8 @@ impl Pulse {
             .await
     }
 
-    pub(super) async fn report(&self, app: &Arc<App>) -> Result<Arc<Report>> {
+    /// None while it is counted for the first time, if that takes long.
+    pub(super) async fn report(&self, app: &Arc<App>) -> Result<Option<Arc<Report>>> {
         let app = Arc::clone(app);
         let make = async move {
             let now = clock::now();
@@ -124,10 +129,10 @@ impl Pulse {
                     app.ledger.due_first(NAMED)
                 )
             };
-            let (day, due) = reported(report).await?;
+            let (day, due) = within(COUNTED, report).await?;
             Ok(Report { day, due })
         };
-        self.report.soon(&self.lifecycle, make).await
+        self.report.within(WAIT, &self.lifecycle, make).await
     }
 
     /// When each source was last heard of.

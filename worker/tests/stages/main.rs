@@ -239,7 +239,7 @@ async fn a_body_that_a_parser_panics_at_goes_to_quarantine() {
         .publish(inbound(), envelope::encode([&envelope]))
         .await;
     bench.work_with(|app| {
-        app.sources.get_mut("shop").unwrap().provider = providers::Adapter::Known(&Careless)
+        app.sources.get_mut("shop").unwrap().provider = providers::Adapter::Known(&Careless);
     });
     assert!(bench.held(1).await[0].reason.contains("panicked"));
     assert!(!bench.lifecycle.is_stopping());
