@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -14,6 +14,9 @@ use tracing::debug;
 use uuid::Uuid;
 
 use crate::{App, Door, auth, body, refusal::Refusal};
+
+/// Where an envelope's id stands in an answer whose body has no room for it.
+const ENVELOPE_ID: HeaderName = HeaderName::from_static("x-optout-envelope");
 
 /// `/webhooks/{source}`.
 pub(crate) async fn webhook(
@@ -107,9 +110,14 @@ fn wrap(source: &Source, headers: &HeaderMap, body: Bytes, now: Timestamp) -> En
     }
 }
 
+/// What is answered names the envelope: in the body, or where that is the provider's own in a header.
 fn received(door: &Door, id: Uuid) -> Response {
     if let Some((content_type, body)) = door.source.provider.accepted() {
-        return ([(header::CONTENT_TYPE, content_type)], body).into_response();
+        let headers = [
+            (header::CONTENT_TYPE, content_type.to_owned()),
+            (ENVELOPE_ID, id.to_string()),
+        ];
+        return (headers, body).into_response();
     }
     let json = [(header::CONTENT_TYPE, "application/json")];
     (json, format!(r#"{{"received":true,"id":"{id}"}}"#)).into_response()

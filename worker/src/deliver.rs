@@ -151,7 +151,11 @@ impl Window {
                 Ok(Ok(slot)) if self.outlet.breaker.lets_through() => {
                     call.slot = Box::new(slot);
                 }
-                _ => return context.give_back(call).await,
+                _ => {
+                    // It is slow by now, whatever its last calls took: then it has no line.
+                    self.note(LONGEST_WAIT);
+                    return context.give_back(call).await;
+                }
             }
         }
         let begun = Instant::now();

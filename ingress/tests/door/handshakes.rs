@@ -125,4 +125,6 @@ async fn what_twilio_is_answered_is_nothing_that_it_would_pass_on() {
         .await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "<Response/>"));
     assert_eq!(answer.header("content-type"), Some("text/xml"));
+    let id = answer.header("x-optout-envelope").unwrap();
+    assert!(id.parse::<uuid::Uuid>().is_ok(), "{id}");
 }

@@ -128,11 +128,15 @@ async fn accept(
         answer.status(),
         source.name
     );
-    let body: serde_json::Value = answer.json().await?;
-    let envelope = body["id"]
-        .as_str()
-        .and_then(|id| id.parse().ok())
-        .context("the answer has no id")?;
+    let header = answer.headers().get("x-optout-envelope");
+    let id = match header.and_then(|id| id.to_str().ok()) {
+        Some(id) => id.to_owned(),
+        None => {
+            let body: serde_json::Value = answer.json().await?;
+            body["id"].as_str().unwrap_or_default().to_owned()
+        }
+    };
+    let envelope = id.parse().context("the answer has no id")?;
     Ok(Story {
         provider: source.provider.name(),
         sample: sample.name,

@@ -100,7 +100,7 @@ pub(super) fn story(story: &Story, told: &[Told], config: &Config) {
             None => event.kind.to_string(),
         };
         println!(
-            "  {:<11} {kind} · {contact} · scope {} · answered 200 in {}",
+            "  {:<17} {kind} · {contact} · scope {} · answered 200 in {}",
             story.provider,
             event.scope,
             millis(story.took)
@@ -129,7 +129,7 @@ pub(super) fn story(story: &Story, told: &[Told], config: &Config) {
         println!();
     }
     if told.is_empty() {
-        println!("  {:<11} {} had no event", story.provider, story.sample);
+        println!("  {:<17} {} had no event", story.provider, story.sample);
     }
 }
 
@@ -137,7 +137,7 @@ pub(super) fn story(story: &Story, told: &[Told], config: &Config) {
 pub(super) fn questions(before: &[Answer], after: &[Answer]) {
     for (before, after) in before.iter().zip(after) {
         println!(
-            "  {:<11} asks before each mail · {}",
+            "  {:<17} asks before each mail · {}",
             before.provider, before.contact
         );
         for (when, answer) in [("before the samples", before), ("after them", after)] {
