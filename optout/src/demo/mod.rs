@@ -129,12 +129,11 @@ async fn accept(
         source.name
     );
     let header = answer.headers().get("x-optout-envelope");
-    let id = match header.and_then(|id| id.to_str().ok()) {
-        Some(id) => id.to_owned(),
-        None => {
-            let body: serde_json::Value = answer.json().await?;
-            body["id"].as_str().unwrap_or_default().to_owned()
-        }
+    let id = if let Some(id) = header.and_then(|id| id.to_str().ok()) {
+        id.to_owned()
+    } else {
+        let body: serde_json::Value = answer.json().await?;
+        body["id"].as_str().unwrap_or_default().to_owned()
     };
     let envelope = id.parse().context("the answer has no id")?;
     Ok(Story {
