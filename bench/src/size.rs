@@ -155,7 +155,7 @@ pub(crate) async fn happened(world: &World, count: u64, during: u64) -> anyhow::
     let statements = [
         format!(
             "CREATE TABLE past AS SELECT {id} AS id, {id} AS envelope, {id} AS delivery,
-                'past' || (n % {CONTACTS}) || '@example.com' AS contact, {now} - {during} + n * {} AS at
+                'past' || (n % {CONTACTS}) || '@example.com' AS contact, {now} - {during} + CAST(n AS BIGINT) * {} AS at
             FROM ({numbers}) AS numbers",
             during / count.max(1)
         ),
