@@ -1,6 +1,6 @@
-//! Every statement of the documents that the product was asked for with is shown by a test that names it.
+//! Every statement of the five pages that the product began with is shown by a test that names it.
 //!
-//! The statements are numbered: `NB` NotifiedBy, `TK` Talkable, `BR` the Brevo document, `SM` SentinMail, `PM` Postmark.
+//! The statements are numbered in the order of the pages: `NB` NotifiedBy, `TK` Talkable, `BR` the Brevo document, `SM` SentinMail, `PM` Postmark.
 //! A test says which of them it shows in a line `// rows: NB-1, NB-2` above its attribute.
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 

@@ -81,7 +81,7 @@ CREATE TABLE deliveries (
     last_status     BIGINT,
     last_error      TEXT,
     created_at      BIGINT NOT NULL,
-    -- when it was last put into a queue, or attempted
+    -- when it was made, published anew, put off, parked or buried, or an attempt at it recorded
     moved_at        BIGINT NOT NULL,
     delivered_at    BIGINT
 );

@@ -84,12 +84,12 @@ CREATE TABLE endpoints (
     last_error      TEXT,
     created_at      BIGINT NOT NULL,
     updated_at      BIGINT NOT NULL,
-    -- kept, without URL and secrets, until its last delivery is dead
+    -- kept, without URL and secrets, until its last delivery is dead, and a day at least
     deleted_at      BIGINT
 );
 CREATE INDEX endpoints_by_creation ON endpoints (created_at, id) WHERE deleted_at IS NULL;
 
--- Grows with every change to the endpoints, so that workers see at a glance whether what they know is what is.
+-- Grows with every change to the endpoints, and to which targets are disabled, so that workers see at a glance whether what they know is what is.
 CREATE TABLE endpoints_version (version BIGINT NOT NULL);
 INSERT INTO endpoints_version VALUES (0);
 

@@ -50,7 +50,7 @@ enum Command {
     Replay(replay::Options),
     /// Say how long opt-outs took to hold everywhere, and which of them were late
     Compliance(compliance::Options),
-    /// The suppression list out of a file and into one
+    /// The suppression list: show it, change it by hand, import and export it
     #[command(subcommand)]
     Suppressions(suppressions::Command),
     /// Whether the audit trail is as it was written

@@ -25,12 +25,12 @@ use tests::{Kind, Receiver};
 /// Both sets of stores.
 const BOTH: [Kind; 2] = [Kind::Embedded, Kind::Scaled];
 
-/// Sources of all four providers that anybody may call, and one target that hears of everything.
+/// Sources of four providers that anybody may call, and one target that hears of everything.
 fn configuration(receiver: &Receiver) -> String {
     sources() + &http_target("hook", receiver, "")
 }
 
-/// Sources of all four providers that anybody may call.
+/// Sources of four providers that anybody may call.
 fn sources() -> String {
     let text =
         "[retry]\nschedule = [\"300ms\", \"300ms\", \"300ms\", \"1s\", \"1s\", \"1s\", \"5s\"]\n\

@@ -5,7 +5,7 @@
 //! target; duplicates change nothing; a target hears again of no more than was in hand at the kills; the queues drain;
 //! and no process needs a hand, but that a killed one is started again, as whatever keeps it running would.
 //!
-//! `scripts/test` runs each fault of [`fault::FAULTS`] once; `scripts/faults` runs them for as long as it is told.
+//! `scripts/test` runs the short ones of [`fault::FAULTS`] once; `scripts/faults` runs all for as long as it is told.
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 mod disk;

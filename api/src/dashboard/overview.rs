@@ -197,6 +197,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn while_the_day_is_counted_the_page_says_so_and_tells_no_numbers_of_it() {
+        let row = Row {
+            name: "slack".to_owned(),
+            is_endpoint: false,
+            enabled: Some(true),
+            day: None,
+            success: None,
+            states: BTreeMap::from([("dead", 3)]),
+            waiting: None,
+            breaker: None,
+        };
+        let view = View {
+            chart: Chart::of(&[], clock::now()),
+            day: None,
+            targets: vec![row],
+            inbound: None,
+            queue_is_away: false,
+            pending: 0,
+            retrying: 0,
+            parked: 0,
+            dead: 3,
+            held: 0,
+            more: false,
+        };
+        let html = page::Pages::new().html(None, "overview", "overview.html", &view);
+        let html = html.unwrap();
+        assert!(html.contains("The opt-outs of the last 24 hours are being counted."));
+        assert!(html.contains("/deliveries?state=dead&amp;target=slack"));
+        for untrue in [
+            "opt-outs of the last 24 hours, ",
+            "is known everywhere",
+            "were taken at",
+        ] {
+            assert!(!html.contains(untrue), "{untrue}");
+        }
+    }
+
+    #[test]
     fn success_is_of_what_is_decided_and_a_hundred_percent_of_all_of_it() {
         let times = |delivered, dead| TargetTimes {
             target: String::new(),

@@ -126,9 +126,32 @@ impl Pages {
             assets: Assets::new(),
         }
     }
+
+    /// A page for this visitor: what they may not see is masked.
+    pub(super) fn html(
+        &self,
+        visitor: Option<&Visitor>,
+        section: &str,
+        template: &str,
+        page: &impl Serialize,
+    ) -> Result<String, minijinja::Error> {
+        let mut page = serde_json::to_value(page).unwrap_or_default();
+        if !visitor.is_some_and(|visitor| visitor.sees) {
+            mask(&mut page);
+        }
+        let frame = Frame {
+            visitor,
+            section,
+            assets: &self.assets,
+            now: clock::now(),
+            version: env!("CARGO_PKG_VERSION"),
+            page,
+        };
+        self.templates.get_template(template)?.render(Serde(frame))
+    }
 }
 
-/// A page for this visitor: what they may not see is masked.
+/// A page for this visitor.
 pub(super) fn render(
     app: &App,
     visitor: Option<&Visitor>,
@@ -137,20 +160,7 @@ pub(super) fn render(
     page: &impl Serialize,
 ) -> Response {
     let pages = &app.dashboard.pages;
-    let mut page = serde_json::to_value(page).unwrap_or_default();
-    if !visitor.is_some_and(|visitor| visitor.sees) {
-        mask(&mut page);
-    }
-    let frame = Frame {
-        visitor,
-        section,
-        assets: &pages.assets,
-        now: clock::now(),
-        version: env!("CARGO_PKG_VERSION"),
-        page,
-    };
-    let template = pages.templates.get_template(template);
-    match template.and_then(|template| template.render(Serde(frame))) {
+    match pages.html(visitor, section, template, page) {
         Ok(html) => (HEADERS, Html(html)).into_response(),
         Err(wrong) => {
             error!(error = %wrong, "a page cannot be rendered");

@@ -88,7 +88,7 @@ pub struct Worker {
     pub ops_bind: SocketAddr,
     /// Messages of envelopes in hand, per inbound queue.
     pub prefetch: u16,
-    /// How long it finishes what is in hand after SIGTERM.
+    /// How long every process, not the worker alone, finishes what is in hand after SIGTERM.
     pub shutdown_timeout: Duration,
     /// How often deliveries that ought to move and do not are looked for.
     pub sweep_every: Duration,

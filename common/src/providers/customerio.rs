@@ -165,18 +165,21 @@ fn common(
 ) -> Result<Draft, Malformed> {
     let contact = json::needed(kind, class, contact(fields))?;
     let occurred_at = json::timed(kind, fields.time("timestamp"), "timestamp")?;
-    let derived = || {
-        let sent = [
-            "metric",
-            "timestamp",
-            "object_type",
-            "data.delivery_id",
-            "data.href",
-        ];
-        let sent = sent.map(|key| fields.text(key));
-        json::derived(sent, contact.as_ref(), occurred_at, envelope)
-    };
-    let identity = fields.label("event_id").map_or_else(derived, Identity::Own);
+    let sent = [
+        "metric",
+        "timestamp",
+        "object_type",
+        "data.delivery_id",
+        "data.href",
+    ];
+    let sent = sent.map(|key| fields.text(key));
+    let identity = json::identity(
+        fields.label("event_id"),
+        sent,
+        contact.as_ref(),
+        occurred_at,
+        envelope,
+    );
     Ok(Draft {
         bounce_class: class,
         contact,

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{Draft, Identity, Kind},
+    event::{Draft, Kind},
     queue::Priority,
     settings::Section,
 };
@@ -137,16 +137,14 @@ impl Described {
             fields.time(&self.0.time)
         };
         let occurred_at = json::timed(kind, stated, &self.0.time)?;
-        let derived = || {
-            let sent = [&self.0.event, &self.0.time, &self.0.scope, &self.0.message];
-            json::derived(
-                sent.map(|key| fields.text(key)),
-                contact.as_ref(),
-                occurred_at,
-                envelope,
-            )
-        };
-        let identity = fields.label(&self.0.id).map_or_else(derived, Identity::Own);
+        let sent = [&self.0.event, &self.0.time, &self.0.scope, &self.0.message];
+        let identity = json::identity(
+            fields.label(&self.0.id),
+            sent.map(|key| fields.text(key)),
+            contact.as_ref(),
+            occurred_at,
+            envelope,
+        );
         Ok(Draft {
             bounce_class: class,
             contact,

@@ -144,6 +144,20 @@ fn entries<'a>(
     }
 }
 
+/// What tells how urgent an element is, under the key that most senders have for it.
+#[derive(Deserialize)]
+pub(super) struct ByEvent<'a> {
+    #[serde(borrow)]
+    pub(super) event: Cow<'a, str>,
+}
+
+/// The same under the key that many others have.
+#[derive(Deserialize)]
+pub(super) struct ByType<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(super) name: Cow<'a, str>,
+}
+
 /// Bulk if `low` says so of every element, urgent in any doubt. `T` has the one or two fields that tell; the parser
 /// skips all others without looking into them, reads escapes as [`read`] does, and fails on a key that comes twice.
 pub(super) fn priority<'a, T: Deserialize<'a>>(
@@ -178,6 +192,20 @@ pub(super) fn derived(
         .then(|| format!("received on day {day}"));
     let fields = [address, received].into_iter().chain(sent);
     Identity::Derived(fields.map(Option::unwrap_or_default).collect())
+}
+
+/// The identity of an event: its own id, else as [`derived`].
+pub(super) fn identity(
+    own: Option<String>,
+    sent: impl IntoIterator<Item = Option<String>>,
+    contact: Option<&Contact>,
+    occurred_at: Option<Timestamp>,
+    envelope: &Envelope,
+) -> Identity {
+    own.map_or_else(
+        || derived(sent, contact, occurred_at, envelope),
+        Identity::Own,
+    )
 }
 
 /// Whom the event is about: an event with effect must say so readably, any other may leave it open.

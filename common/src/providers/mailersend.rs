@@ -1,9 +1,6 @@
 //! MailerSend: one activity a request, signed by an HMAC of the body. It waits three seconds and tries again twice.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::{
     Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
@@ -11,7 +8,7 @@ use super::{
 };
 use crate::{
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind},
+    event::{BounceClass, Draft, Kind},
     queue::Priority,
 };
 
@@ -45,13 +42,6 @@ const MAC: Mac = Mac::Sha256Hex;
 #[derive(Debug)]
 pub(super) struct MailerSend;
 
-/// What tells how urgent an event is.
-#[derive(Deserialize)]
-struct Look<'a> {
-    #[serde(borrow, rename = "type")]
-    name: Cow<'a, str>,
-}
-
 impl Provider for MailerSend {
     fn name(&self) -> &'static str {
         "mailersend"
@@ -72,7 +62,9 @@ impl Provider for MailerSend {
     }
 
     fn priority(&self, body: &[u8]) -> Priority {
-        json::priority(body, |look: &Look<'_>| json::low(EVENTS, short(&look.name)))
+        json::priority(body, |look: &json::ByType<'_>| {
+            json::low(EVENTS, short(&look.name))
+        })
     }
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
@@ -99,11 +91,14 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
     let contact = json::needed(kind, class, contact)?;
     let time = ["data.created_at", "created_at"];
     let occurred_at = time.iter().find_map(|key| fields.time(key));
-    let derived = || {
-        let sent = ["type", "data.created_at", "data.email.message.id"].map(|key| fields.text(key));
-        json::derived(sent, contact.as_ref(), occurred_at, envelope)
-    };
-    let identity = fields.label("data.id").map_or_else(derived, Identity::Own);
+    let sent = ["type", "data.created_at", "data.email.message.id"].map(|key| fields.text(key));
+    let identity = json::identity(
+        fields.label("data.id"),
+        sent,
+        contact.as_ref(),
+        occurred_at,
+        envelope,
+    );
     let reason = ["data.morph.readable_reason", "data.morph.reason"];
     Ok(Draft {
         bounce_class: class,

@@ -63,13 +63,7 @@ pub(super) struct Mailgun;
 #[derive(Deserialize)]
 struct Look<'a> {
     #[serde(borrow, rename = "event-data")]
-    data: Named<'a>,
-}
-
-#[derive(Deserialize)]
-struct Named<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
+    data: json::ByEvent<'a>,
 }
 
 #[derive(Deserialize)]

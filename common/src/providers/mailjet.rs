@@ -1,9 +1,5 @@
 //! Mailjet: one event or an array of them, without a signature and without ids. It takes any answer but 200 as a failure.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-
 use super::{Malformed, Parsed, Provider, Sample, json, sample::samples};
 use crate::{
     envelope::Envelope,
@@ -50,20 +46,15 @@ const IDENTITY: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct Mailjet;
 
-/// What tells how urgent an event is.
-#[derive(Deserialize)]
-struct Look<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-}
-
 impl Provider for Mailjet {
     fn name(&self) -> &'static str {
         "mailjet"
     }
 
     fn priority(&self, body: &[u8]) -> Priority {
-        json::priority(body, |look: &Look<'_>| json::low(EVENTS, &look.event))
+        json::priority(body, |look: &json::ByEvent<'_>| {
+            json::low(EVENTS, &look.event)
+        })
     }
 
     fn parse(&self, envelope: &Envelope) -> Parsed {

@@ -1,7 +1,5 @@
 //! Mailtrap: events in an array under `events`, signed by an HMAC of the body. An unsubscribe is of one sending stream.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -11,7 +9,7 @@ use super::{
 };
 use crate::{
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind},
+    event::{BounceClass, Draft, Kind},
     queue::Priority,
 };
 
@@ -47,13 +45,7 @@ pub(super) struct Mailtrap;
 #[derive(Deserialize)]
 struct Look<'a> {
     #[serde(borrow)]
-    events: Vec<Named<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Named<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
+    events: Vec<json::ByEvent<'a>>,
 }
 
 impl Provider for Mailtrap {
@@ -77,7 +69,7 @@ impl Provider for Mailtrap {
 
     fn priority(&self, body: &[u8]) -> Priority {
         json::priority(body, |look: &Look<'_>| {
-            let low = |named: &Named<'_>| json::low(EVENTS, &named.event);
+            let low = |named: &json::ByEvent<'_>| json::low(EVENTS, &named.event);
             !look.events.is_empty() && look.events.iter().all(low)
         })
     }
@@ -101,11 +93,14 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
     let (kind, class) = json::meaning(EVENTS, &name).unwrap_or((Kind::Other, None));
     let contact = json::needed(kind, class, fields.email("email"))?;
     let occurred_at = fields.time("timestamp");
-    let derived = || {
-        let sent = ["event", "timestamp", "message_id", "url"].map(|key| fields.text(key));
-        json::derived(sent, contact.as_ref(), occurred_at, envelope)
-    };
-    let identity = fields.label("event_id").map_or_else(derived, Identity::Own);
+    let sent = ["event", "timestamp", "message_id", "url"].map(|key| fields.text(key));
+    let identity = json::identity(
+        fields.label("event_id"),
+        sent,
+        contact.as_ref(),
+        occurred_at,
+        envelope,
+    );
     Ok(Draft {
         bounce_class: class,
         contact,

@@ -2,9 +2,10 @@
 //! table from its event names to ours.
 //!
 //! # Adding a provider
-//! One new file, its samples in `samples/NAME/EVENT.http`, and its two lines here: `mod name;` and `&name::Name` in
-//! [`ALL`]. Everything in it is synchronous, does no I/O and takes the time from the envelope, since `verify` runs in
-//! ingress and `parse` in the worker. The test over all samples does the rest.
+//! One new file, its samples in `samples/NAME/EVENT.http`, each with the snapshot that the test over them makes, and its two
+//! lines here: `mod name;` and `&name::Name` in [`ALL`]. Everything in it is synchronous, does no I/O and takes the time from
+//! the request or the envelope, since `verify` runs in ingress and `parse` in the worker. The test over all samples does the
+//! rest. README.md and optout.toml list it.
 
 mod adapter;
 mod brevo;
@@ -158,7 +159,7 @@ pub trait Provider: Debug + Send + Sync {
     /// Reads a body, whatever its content type says.
     fn parse(&self, envelope: &Envelope) -> Parsed;
 
-    /// Real requests that `optout send` and `optout demo` can post, the one that shows most first.
+    /// Requests that `optout send` and `optout demo` can post, the one that shows most first.
     fn samples(&self) -> &'static [Sample];
 }
 

@@ -2,10 +2,7 @@
 //!
 //! What came in, as its direction says, is no event of a recipient of ours.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::{
     Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
@@ -14,7 +11,7 @@ use super::{
 };
 use crate::{
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind},
+    event::{BounceClass, Draft, Kind},
     queue::Priority,
 };
 
@@ -53,13 +50,6 @@ const HEADER: &str = "x-postal-signature";
 #[derive(Debug)]
 pub(super) struct Postal;
 
-/// What tells how urgent an event is.
-#[derive(Deserialize)]
-struct Look<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-}
-
 impl Provider for Postal {
     fn name(&self) -> &'static str {
         "postal"
@@ -79,7 +69,9 @@ impl Provider for Postal {
     }
 
     fn priority(&self, body: &[u8]) -> Priority {
-        json::priority(body, |look: &Look<'_>| json::low(EVENTS, &look.event))
+        json::priority(body, |look: &json::ByEvent<'_>| {
+            json::low(EVENTS, &look.event)
+        })
     }
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
@@ -114,11 +106,14 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
     };
     let contact = json::needed(kind, class, fields.email(&at("to")))?;
     let occurred_at = fields.time("timestamp");
-    let derived = || {
-        let sent = ["event", "timestamp", &at("id")].map(|key| fields.text(key));
-        json::derived(sent, contact.as_ref(), occurred_at, envelope)
-    };
-    let identity = fields.label("uuid").map_or_else(derived, Identity::Own);
+    let sent = ["event", "timestamp", &at("id")].map(|key| fields.text(key));
+    let identity = json::identity(
+        fields.label("uuid"),
+        sent,
+        contact.as_ref(),
+        occurred_at,
+        envelope,
+    );
     Ok(Draft {
         bounce_class: class,
         contact,

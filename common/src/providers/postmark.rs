@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Malformed, Parsed, Provider, Refusals, Sample, json, sample::samples};
 use crate::{
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind, Origin},
+    event::{BounceClass, Draft, Kind, Origin},
     queue::Priority,
 };
 
@@ -140,14 +140,11 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
     if kind == Kind::Resubscribed && occurred_at.is_none() {
         return Err(Malformed(UNTIMED.to_owned()));
     }
-    let derived = || {
-        let sent = IDENTITY.iter().chain(time).map(|key| fields.text(key));
-        json::derived(sent, contact.as_ref(), occurred_at, envelope)
-    };
+    let sent = IDENTITY.iter().chain(time).map(|key| fields.text(key));
     let own = fields
         .label("ID")
         .filter(|id| record == "Bounce" && id != "0");
-    let identity = own.map_or_else(derived, Identity::Own);
+    let identity = json::identity(own, sent, contact.as_ref(), occurred_at, envelope);
     Ok(Draft {
         bounce_class: class,
         contact,

@@ -4,10 +4,7 @@
 //! every other change of a contact, so it lifts nothing. An event of a message with several recipients does not say which
 //! of them it is about: where it would suppress, it is kept for a person to look at.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::{
     Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
@@ -16,7 +13,7 @@ use super::{
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind, has_effect},
+    event::{BounceClass, Draft, Kind, has_effect},
     queue::Priority,
 };
 
@@ -60,13 +57,6 @@ const KEPT: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct Resend;
 
-/// What tells how urgent an event is.
-#[derive(Deserialize)]
-struct Look<'a> {
-    #[serde(borrow, rename = "type")]
-    name: Cow<'a, str>,
-}
-
 impl Provider for Resend {
     fn name(&self) -> &'static str {
         "resend"
@@ -89,7 +79,9 @@ impl Provider for Resend {
     }
 
     fn priority(&self, body: &[u8]) -> Priority {
-        json::priority(body, |look: &Look<'_>| json::low(EVENTS, &look.name))
+        json::priority(body, |look: &json::ByType<'_>| {
+            json::low(EVENTS, &look.name)
+        })
     }
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
@@ -117,11 +109,14 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
     let contact = json::needed(kind, class, contact(fields, has_effect(kind, class)))?;
     // The message's own `created_at`, below `data`, is when it was written.
     let occurred_at = fields.time("created_at");
-    let derived = || {
-        let sent = ["type", "created_at", "data.email_id", "data.id"].map(|key| fields.text(key));
-        json::derived(sent, contact.as_ref(), occurred_at, envelope)
-    };
-    let identity = standard::id(envelope).map_or_else(derived, Identity::Own);
+    let sent = ["type", "created_at", "data.email_id", "data.id"].map(|key| fields.text(key));
+    let identity = json::identity(
+        standard::id(envelope),
+        sent,
+        contact.as_ref(),
+        occurred_at,
+        envelope,
+    );
     Ok(Draft {
         bounce_class: class,
         contact,

@@ -1,4 +1,4 @@
-//! Samples: real requests of the providers, as files. The tests read them, and so do `optout send` and `optout demo`.
+//! Samples: requests as the providers send or document them, as files. The tests read them, and so do `optout send` and `optout demo`.
 //!
 //! A file holds comment lines (`# where it comes from`, `# received: TIME`, of what only its provider can sign
 //! `# public_key: KEY`), header lines, an empty line, and the body, byte for byte to the end of the file: there is no line
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::Keys;
 use crate::{envelope::Envelope, event::rfc3339};
 
-/// A real request of a provider.
+/// A request as a provider sends it.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
     /// The event's name, which is the file's name without `.http`.

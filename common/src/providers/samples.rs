@@ -17,7 +17,7 @@ use crate::{
     queue::Priority,
 };
 
-/// What the files hold that were cut out of the pages which the product was asked for with, taken when they were cut.
+/// What the files hold that were cut out of the pages which the product began with, taken when they were cut.
 const SEEDS: &[(&str, &str)] = &[
     (
         "notifiedby/unsubscribed.http",

@@ -3,10 +3,7 @@
 //!
 //! The sender's own arguments stand beside SendGrid's fields.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::{
     Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
@@ -15,7 +12,7 @@ use super::{
 };
 use crate::{
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind},
+    event::{BounceClass, Draft, Kind},
     queue::Priority,
 };
 
@@ -56,13 +53,6 @@ const TIMESTAMP: &str = "x-twilio-email-event-webhook-timestamp";
 #[derive(Debug)]
 pub(super) struct SendGrid;
 
-/// What tells how urgent an event is.
-#[derive(Deserialize)]
-struct Look<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-}
-
 impl Provider for SendGrid {
     fn name(&self) -> &'static str {
         "sendgrid"
@@ -84,7 +74,9 @@ impl Provider for SendGrid {
     }
 
     fn priority(&self, body: &[u8]) -> Priority {
-        json::priority(body, |look: &Look<'_>| json::low(EVENTS, &look.event))
+        json::priority(body, |look: &json::ByEvent<'_>| {
+            json::low(EVENTS, &look.event)
+        })
     }
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
@@ -108,18 +100,14 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
     };
     let contact = json::needed(kind, class, fields.email("email"))?;
     let occurred_at = json::timed(kind, fields.time("timestamp"), "timestamp")?;
-    let derived = || {
-        let sent = ["event", "timestamp", "sg_message_id", "smtp-id", "url"];
-        json::derived(
-            sent.map(|key| fields.text(key)),
-            contact.as_ref(),
-            occurred_at,
-            envelope,
-        )
-    };
-    let identity = fields
-        .label("sg_event_id")
-        .map_or_else(derived, Identity::Own);
+    let sent = ["event", "timestamp", "sg_message_id", "smtp-id", "url"];
+    let identity = json::identity(
+        fields.label("sg_event_id"),
+        sent.map(|key| fields.text(key)),
+        contact.as_ref(),
+        occurred_at,
+        envelope,
+    );
     let group = fields
         .label("asm_group_id")
         .filter(|_| OF_GROUP.contains(&name.as_str()));

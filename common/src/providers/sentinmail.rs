@@ -1,14 +1,10 @@
 //! SentinMail: five kinds of events, each with an id of its own, no signature, and no word on whether a bounce is for
 //! good.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-
 use super::{Malformed, Parsed, Provider, Sample, json, sample::samples};
 use crate::{
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind},
+    event::{BounceClass, Draft, Kind},
     queue::Priority,
 };
 
@@ -23,20 +19,15 @@ const EVENTS: &[json::Row] = &[
 #[derive(Debug)]
 pub(super) struct SentinMail;
 
-/// What tells how urgent an event is.
-#[derive(Deserialize)]
-struct Look<'a> {
-    #[serde(borrow, rename = "type")]
-    name: Cow<'a, str>,
-}
-
 impl Provider for SentinMail {
     fn name(&self) -> &'static str {
         "sentinmail"
     }
 
     fn priority(&self, body: &[u8]) -> Priority {
-        json::priority(body, |look: &Look<'_>| json::low(EVENTS, &look.name))
+        json::priority(body, |look: &json::ByType<'_>| {
+            json::low(EVENTS, &look.name)
+        })
     }
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
@@ -54,19 +45,16 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
     let contact = json::needed(kind, class, fields.email("recipient"))?;
     let occurred_at = fields.time("timestamp");
     let metadata = fields.object("metadata");
-    let derived = || {
-        let sent =
-            ["type", "timestamp", "sent_email_id", "campaign_id"].map(|key| fields.text(key));
-        // Two clicks of one second differ in nothing but their metadata.
-        let metadata = serde_json::to_string(&metadata).ok();
-        json::derived(
-            sent.into_iter().chain([metadata]),
-            contact.as_ref(),
-            occurred_at,
-            envelope,
-        )
-    };
-    let identity = fields.label("id").map_or_else(derived, Identity::Own);
+    let sent = ["type", "timestamp", "sent_email_id", "campaign_id"].map(|key| fields.text(key));
+    // Two clicks of one second differ in nothing but their metadata.
+    let metadata = serde_json::to_string(&metadata).ok();
+    let identity = json::identity(
+        fields.label("id"),
+        sent.into_iter().chain([metadata]),
+        contact.as_ref(),
+        occurred_at,
+        envelope,
+    );
     Ok(Draft {
         bounce_class: class,
         contact,

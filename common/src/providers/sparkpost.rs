@@ -10,7 +10,7 @@ use super::{Malformed, Parsed, Provider, Sample, json, sample::samples};
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind},
+    event::{BounceClass, Draft, Kind},
     queue::Priority,
 };
 
@@ -146,12 +146,15 @@ fn draft(event: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed> 
     };
     let contact = json::needed(kind, class, recipient(event))?;
     let occurred_at = event.time("timestamp");
-    let derived = || {
-        let sent = ["type", "timestamp", "message_id", "target_link_url"];
-        let sent = sent.map(|key| event.text(key));
-        json::derived(sent, contact.as_ref(), occurred_at, envelope)
-    };
-    let identity = event.label("event_id").map_or_else(derived, Identity::Own);
+    let sent = ["type", "timestamp", "message_id", "target_link_url"];
+    let sent = sent.map(|key| event.text(key));
+    let identity = json::identity(
+        event.label("event_id"),
+        sent,
+        contact.as_ref(),
+        occurred_at,
+        envelope,
+    );
     Ok(Draft {
         bounce_class: class,
         contact,

@@ -4,10 +4,7 @@
 //! The standard fixes no event names. The last part of a dotted one is looked up: `contact.unsubscribed` is an
 //! unsubscribe. A sender with other names or fields is described by `generic`.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::{
     Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
@@ -16,7 +13,7 @@ use super::{
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind, Origin},
+    event::{BounceClass, Draft, Kind, Origin},
     queue::Priority,
 };
 
@@ -47,13 +44,6 @@ const PHONES: &[&str] = &["data.phone", "data.phone_number", "phone"];
 #[derive(Debug)]
 pub(super) struct StandardWebhooks;
 
-/// What tells how urgent an event is.
-#[derive(Deserialize)]
-struct Look<'a> {
-    #[serde(borrow, rename = "type")]
-    name: Cow<'a, str>,
-}
-
 impl Provider for StandardWebhooks {
     fn name(&self) -> &'static str {
         "standard_webhooks"
@@ -76,7 +66,9 @@ impl Provider for StandardWebhooks {
     }
 
     fn priority(&self, body: &[u8]) -> Priority {
-        json::priority(body, |look: &Look<'_>| json::low(EVENTS, last(&look.name)))
+        json::priority(body, |look: &json::ByType<'_>| {
+            json::low(EVENTS, last(&look.name))
+        })
     }
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
@@ -104,11 +96,14 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
     let class = class.map(|class| stated.unwrap_or(class));
     let contact = json::needed(kind, class, contact(fields))?;
     let occurred_at = json::timed(kind, fields.time("timestamp"), "timestamp")?;
-    let derived = || {
-        let sent = ["type", "timestamp", "id", "data.id"].map(|key| fields.text(key));
-        json::derived(sent, contact.as_ref(), occurred_at, envelope)
-    };
-    let identity = standard::id(envelope).map_or_else(derived, Identity::Own);
+    let sent = ["type", "timestamp", "id", "data.id"].map(|key| fields.text(key));
+    let identity = json::identity(
+        standard::id(envelope),
+        sent,
+        contact.as_ref(),
+        occurred_at,
+        envelope,
+    );
     let origin = first(["data.origin", "origin"]).and_then(|origin| origin.parse().ok());
     Ok(Draft {
         bounce_class: class,

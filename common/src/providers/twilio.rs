@@ -4,10 +4,7 @@
 //! looked up. An opt-out is of the messaging service, else of the number that was written to, as in Twilio's own list. A
 //! form has no time: that of receipt takes its place. What is answered goes to the person who wrote, so nothing is said.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -64,13 +61,6 @@ const MAC: Mac = Mac::Sha1Base64;
 #[derive(Debug)]
 pub(super) struct Twilio;
 
-/// What tells how urgent an event of a stream is: the last part of its type.
-#[derive(Deserialize)]
-struct Look<'a> {
-    #[serde(borrow, rename = "type")]
-    name: Cow<'a, str>,
-}
-
 impl Provider for Twilio {
     fn name(&self) -> &'static str {
         "twilio"
@@ -107,7 +97,7 @@ impl Provider for Twilio {
 
     fn priority(&self, body: &[u8]) -> Priority {
         if is_json(body) {
-            return json::priority(body, |look: &Look<'_>| {
+            return json::priority(body, |look: &json::ByType<'_>| {
                 json::low(STATUSES, last(&look.name))
             });
         }
@@ -256,11 +246,14 @@ fn of_stream(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malfor
         .iter()
         .find_map(|key| fields.time(key));
     let occurred_at = json::timed(kind, time, "data.timestamp")?;
-    let derived = || {
-        let sent = ["type", "data.messageSid", "time"].map(|key| fields.text(key));
-        json::derived(sent, contact.as_ref(), occurred_at, envelope)
-    };
-    let identity = fields.label("id").map_or_else(derived, Identity::Own);
+    let sent = ["type", "data.messageSid", "time"].map(|key| fields.text(key));
+    let identity = json::identity(
+        fields.label("id"),
+        sent,
+        contact.as_ref(),
+        occurred_at,
+        envelope,
+    );
     Ok(Draft {
         bounce_class: class,
         contact,
