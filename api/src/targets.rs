@@ -108,7 +108,6 @@ pub(crate) async fn list(
 /// `GET /api/v1/targets/{name}`
 #[utoipa::path(
     get, path = "/api/v1/targets/{name}", operation_id = "show_target", tag = "Targets",
-    params(("name" = String, Path, description = "The name in the configuration.")),
     responses((status = 200, body = Standing))
 )]
 pub(crate) async fn show(
@@ -126,7 +125,6 @@ pub(crate) async fn show(
 /// Asked twice it changes nothing more, and the trail says it once.
 #[utoipa::path(
     put, path = "/api/v1/targets/{name}", operation_id = "change_target", tag = "Targets",
-    params(("name" = String, Path, description = "The name in the configuration.")),
     request_body = Wish, responses((status = 200, body = Standing))
 )]
 pub(crate) async fn change(
@@ -162,7 +160,6 @@ pub(crate) async fn change(
 /// disabled, and says what it answered. No delivery is made of it. 503 if no worker took it up.
 #[utoipa::path(
     post, path = "/api/v1/targets/{name}/test", operation_id = "test_target", tag = "Targets",
-    params(("name" = String, Path, description = "The name in the configuration.")),
     responses((status = 200, body = Tested))
 )]
 pub(crate) async fn test(

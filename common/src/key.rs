@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::{
     config::{NAME_RULE, Rate, Role, is_name},
-    ledger::hex,
     names::names,
+    signature::hex,
 };
 
 const PREFIX: &str = "optout_";

@@ -74,8 +74,12 @@ impl Sealer {
 /// What a file says, if it was sealed by the key whose public part this is, and is as it was.
 pub fn verify(file: &str, key: &str) -> Result<Value, Broken> {
     let (text, seal) = file.rsplit_once(BEFORE).ok_or(Broken::Unsigned)?;
-    let seal = seal.strip_suffix(SEALED_END).ok_or(Broken::Changed)?;
-    let seal: Seal = serde_json::from_str(seal).map_err(|_| Broken::Changed)?;
+    let given = seal.strip_suffix(SEALED_END).ok_or(Broken::Changed)?;
+    let seal: Seal = serde_json::from_str(given).map_err(|_| Broken::Changed)?;
+    // What is in it beside, or how that is set, no signature covers.
+    if serde_json::to_string(&seal).ok().as_deref() != Some(given) {
+        return Err(Broken::Changed);
+    }
     if seal.algorithm != ALGORITHM {
         return Err(Broken::Changed);
     }
@@ -142,8 +146,10 @@ mod tests {
             format!("{file}\n"),
             format!(" {file}"),
             file.replace('\n', "\r\n"),
+            file.replace("{\"algorithm\"", "{ \"algorithm\""),
+            file.replace("\"algorithm\":", "\"note\":\"more\",\"algorithm\":"),
         ] {
-            assert!(verify(&changed, KEY).is_err());
+            assert!(changed != file && verify(&changed, KEY).is_err());
         }
     }
 

@@ -1,4 +1,4 @@
-//! Comparison in constant time, HMAC, and Standard Webhooks (<https://www.standardwebhooks.com>), by which what we
+//! Comparison in constant time, HMAC, hexadecimal, and Standard Webhooks (<https://www.standardwebhooks.com>), by which what we
 //! send is signed.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -28,6 +28,17 @@ pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
         mac.update(part);
     }
     mac.finalize().into_bytes().into()
+}
+
+/// Bytes as text, in lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 /// A new Standard Webhooks secret.

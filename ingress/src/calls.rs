@@ -2,7 +2,8 @@
 //! URL that confirms a subscription. Only URLs that the provider's own code vouches for come here.
 //!
 //! Certificates are kept for a day. One is fetched at a time, and one that could not be had is not asked for again for a
-//! while: a stranger who makes requests up gets no calls out of it.
+//! while. A stranger who knows a topic and makes requests up gets calls to the provider out of it, one by one, by which the
+//! first request after a certificate's day may have to wait, and be answered that it is to come again.
 
 use std::{
     collections::HashMap,
@@ -113,7 +114,7 @@ impl Calls {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, found| found.until > now);
-        if known.len() < MOST {
+        if certificate.is_some() || known.len() < MOST {
             known.insert(url.clone(), found);
         }
         certificate

@@ -6,7 +6,7 @@ use common::{
     clock,
     delivery::{Answer, Attempt, Delivery, Outcome, State},
     endpoint, fault,
-    ledger::{Finished, Leave},
+    ledger::{self, Finished, Leave},
     lifecycle::Lifecycle,
     patience::until_done,
     queue::{Feed, Message},
@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use metrics::{counter, histogram};
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use crate::{
     App, Outlet,
@@ -152,19 +153,18 @@ impl Context {
             .iter()
             .map(|in_hand| in_hand.fresh.delivery.clone())
             .collect();
-        // A bug in one target's code is a failed attempt: it must cost no other target its worker, and is not to be
-        // tried for ever.
         let told = overtaken::deliver(&self.app, outlet, &deliveries);
-        let told = AssertUnwindSafe(told).catch_unwind();
-        let (mut answers, why) = match tokio::time::timeout(outlet.timeout + GRACE, told).await {
-            Ok(Ok(Err(error))) => {
+        let (mut answers, why) = match guarded(outlet, told).await {
+            Ok(Err(error)) => {
                 // Trouble inside spends no attempt: the messages go back, and are held until their leases end.
                 warn!(%error, "the ledger could not be asked before a target is told");
+                if call.probing {
+                    outlet.breaker.withdraw(Instant::now());
+                }
                 return;
             }
-            Ok(Ok(Ok(answers))) => (answers, "the target's code gave no answer".to_owned()),
-            Ok(Err(_)) => (vec![], "the target's code panicked".to_owned()),
-            Err(_) => (vec![], format!("no answer within {:?}", outlet.timeout)),
+            Ok(Ok(answers)) => (answers, "the target's code gave no answer".to_owned()),
+            Err(why) => (vec![], why),
         };
         fault::point("deliver.sent");
         answers.resize_with(call.deliveries.len(), || Answer::retry(&why));
@@ -194,11 +194,58 @@ impl Context {
         }
     }
 
+    /// Parks what is for a target that takes nothing now. If the process dies before, the messages are handed out again and
+    /// come here again; after, they find their deliveries parked.
+    pub(crate) async fn park(&self, calls: Vec<Call<Fresh>>) {
+        for call in &calls {
+            if call.probing {
+                call.outlet.breaker.withdraw(Instant::now());
+            }
+        }
+        let deliveries: Vec<_> = calls.into_iter().flat_map(|call| call.deliveries).collect();
+        let ids = ids(&deliveries);
+        self.set_aside(deliveries, || self.app.ledger.park(&ids))
+            .await;
+    }
+
+    /// Sets deliveries aside in the ledger, and does with their messages as it then says.
+    pub(crate) async fn set_aside<F>(&self, deliveries: Vec<Fresh>, aside: impl FnMut() -> F)
+    where
+        F: Future<Output = ledger::Result<Vec<Leave>>>,
+    {
+        if deliveries.is_empty() {
+            return;
+        }
+        let leaves = until_done(&self.lifecycle, "set aside", aside).await;
+        for (fresh, leave) in deliveries.into_iter().zip(leaves.into_iter().flatten()) {
+            self.heed(fresh, leave).await;
+        }
+    }
+
     /// Passes a verdict on. The recorder outlives the loops; if it is gone the item is dropped, and so goes back.
     fn tell(&self, verdict: Verdict) {
         if self.recorder.send(verdict).is_err() {
             info!("a delivery's outcome could not be recorded before the worker stopped");
         }
+    }
+}
+
+/// The deliveries that the messages are about.
+pub(crate) fn ids(messages: &[Fresh]) -> Vec<Uuid> {
+    messages.iter().map(|fresh| fresh.delivery.id).collect()
+}
+
+/// What a target's code says, or why it says nothing: a bug in one target's code is a failed attempt, which must cost no
+/// other target its worker, and is not to be tried for ever.
+pub(crate) async fn guarded<T>(
+    outlet: &Outlet,
+    told: impl Future<Output = T>,
+) -> Result<T, String> {
+    let told = AssertUnwindSafe(told).catch_unwind();
+    match tokio::time::timeout(outlet.timeout + GRACE, told).await {
+        Ok(Ok(told)) => Ok(told),
+        Ok(Err(_)) => Err("the target's code panicked".to_owned()),
+        Err(_) => Err(format!("no answer within {:?}", outlet.timeout)),
     }
 }
 

@@ -10,10 +10,7 @@
 //! through.
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -24,16 +21,11 @@ pub(crate) use common::ledger::Level;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// When it is asked again what may be sent, while something is about to be decided.
-const SOON: Duration = Duration::from_millis(100);
-
 /// One target's breaker, in one worker.
 #[derive(Debug)]
 pub struct Breaker {
     after: u32,
     state: Mutex<State>,
-    /// A person wants the target left alone.
-    held: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,16 +59,12 @@ impl Breaker {
         Self {
             after,
             state: Mutex::new(State::Closed { failures: 0 }),
-            held: AtomicBool::new(false),
         }
     }
 
     /// Asks what may be sent now. A [`Admission::Probe`] that is not followed by an outcome is asked back with
     /// [`Breaker::withdraw`].
     pub fn admit(&self, now: Instant) -> Admission {
-        if self.held.load(Ordering::Relaxed) {
-            return Admission::Wait(now + SOON);
-        }
         self.with(|state| match *state {
             State::Closed { .. } => Admission::Free,
             State::Open { until, pause } if until <= now => {
@@ -85,13 +73,8 @@ impl Breaker {
             }
             State::Open { until, .. } => Admission::Wait(until),
             // The probe is bounded by its deadline, so looking again soon is enough.
-            State::HalfOpen { .. } => Admission::Wait(now + SOON),
+            State::HalfOpen { .. } => Admission::Wait(now + Duration::from_millis(100)),
         })
-    }
-
-    /// Lets nothing through, or all again that its state does.
-    pub(crate) fn hold(&self, held: bool) {
-        self.held.store(held, Ordering::Relaxed);
     }
 
     /// The probe did not take place.
@@ -135,7 +118,7 @@ impl Breaker {
 
     /// Whether calls go as they come.
     pub(crate) fn lets_through(&self) -> bool {
-        !self.held.load(Ordering::Relaxed) && self.level() == Level::Closed
+        self.level() == Level::Closed
     }
 
     /// Where it stands.
@@ -190,18 +173,6 @@ mod tests {
         assert_eq!(breaker.admit(last), Admission::Probe);
         breaker.succeeded();
         assert_eq!(breaker.admit(last), Admission::Free);
-    }
-
-    #[test]
-    fn while_it_is_held_nothing_is_let_through_and_no_probe_is_spent() {
-        let (breaker, now) = (Breaker::new(1), Instant::now());
-        breaker.hold(true);
-        assert_eq!(breaker.admit(now), Admission::Wait(now + SOON));
-        breaker.failed(now);
-        let later = now + FIRST_PAUSE;
-        assert_eq!(breaker.admit(later), Admission::Wait(later + SOON));
-        breaker.hold(false);
-        assert_eq!(breaker.admit(later), Admission::Probe);
     }
 
     #[test]

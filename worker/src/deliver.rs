@@ -4,6 +4,9 @@
 //! for whole batches then, and the slots need not wait for the ledger. What is in the line goes within a fraction of a
 //! second, so it keeps nothing that is more urgent waiting; if the target turns slow it goes back.
 //!
+//! What comes for a target that somebody has disabled is parked, whoever sent it: a worker that died with it in hand, one
+//! that routed it before it heard.
+//!
 //! What is true if the process dies:
 //! - before leave is taken: nothing has happened; the message is handed out again.
 //! - after leave is taken, before the target has answered or its answer is recorded: the message is handed out again and
@@ -79,6 +82,11 @@ pub(crate) async fn run(
         let Some(admitted) = admitted else { continue };
         let in_line = admitted.in_line;
         let calls = gather(&window, admitted, first, &mut feeds);
+        if !window.takes(&context) {
+            context.park(calls).await;
+            allowed = true;
+            continue;
+        }
         let granted = context.leave(calls).await;
         allowed = granted.is_empty();
         for call in granted {
@@ -99,6 +107,11 @@ impl Window {
             took: AtomicU64::new(u64::MAX),
             outlet,
         }
+    }
+
+    /// Whether nobody has disabled the target, as far as this worker has heard: it looks every second.
+    fn takes(&self, context: &Context) -> bool {
+        context.app.endpoints.known().takes(&self.outlet.name)
     }
 
     /// Whether the target gets a line: it has answered quickly of late, and neither a rate nor a breaker holds it back.
@@ -148,7 +161,7 @@ impl Window {
         if in_line {
             let slot = timeout(LONGEST_WAIT, Arc::clone(&self.slots).acquire_owned()).await;
             match slot {
-                Ok(Ok(slot)) if self.outlet.breaker.lets_through() => {
+                Ok(Ok(slot)) if self.outlet.breaker.lets_through() && self.takes(context) => {
                     call.slot = Box::new(slot);
                 }
                 _ => {

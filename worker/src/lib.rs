@@ -55,6 +55,7 @@ use tokio::sync::{
 };
 use uuid::Uuid;
 
+pub use breaker::Admission;
 pub use outlet::{Outlet, Outlets, outlets};
 
 use crate::{
@@ -83,7 +84,7 @@ pub struct App {
     pub prefetch: u16,
     pub sweep_every: Duration,
     pub retention: Retention,
-    /// Set once the queues are declared; no loop begins before.
+    /// Set once the queues are declared and the ledger was asked who is told; no loop begins before.
     prepared: SetOnce<()>,
 }
 
@@ -238,11 +239,16 @@ fn prepared(
     }
 }
 
-/// Declares the queues, however long the broker stays away; a publish to a queue that is not there would be refused.
+/// Declares the queues, however long the broker stays away, since a publish to a queue that is not there would be refused, and
+/// asks who is enabled.
 async fn prepare(app: Arc<App>, lifecycle: Lifecycle) {
     let queues = app.queues();
     let declared = until_done(&lifecycle, "declare", || app.queue.declare(&queues)).await;
-    if declared.is_some() && app.prepared.set(()).is_err() {
+    // No loop is to take a target for enabled that somebody has disabled.
+    let known = until_done(&lifecycle, "endpoints", || {
+        app.endpoints.current(&app.ledger)
+    });
+    if declared.and(known.await).is_some() && app.prepared.set(()).is_err() {
         tracing::debug!("prepared already");
     }
 }

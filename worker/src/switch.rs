@@ -1,14 +1,18 @@
 //! Targets of the configuration that a person disables and enables while everything runs.
 //!
-//! The ledger says which are disabled. What is routed from then on begins as parked; what was pending before is parked
-//! here. Meanwhile the target's breaker is held, so that no call begins; it is let go once two beats have found nothing more to
-//! be parked. The messages that are left then find their deliveries parked, and are acknowledged.
+//! The ledger says which are disabled. What is routed from then on begins as parked, and what comes to the deliver stage all
+//! the same is parked there; what waits anywhere else, for its time or behind a breaker, is parked here. Its messages then
+//! find it parked, and are acknowledged.
 //!
 //! What is true if the process dies:
 //! - before or amid the parking: the ledger says still that the target is disabled, and every worker parks what is left.
 //! - after a target was enabled, before what is parked was published: the sweep of any worker finds it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use common::{ledger, lifecycle::Lifecycle, patience::until_done};
 use tracing::info;
@@ -24,15 +28,14 @@ const BATCH: i64 = 500;
 /// Batches of one beat, after which it is looked again which are disabled.
 const BATCHES: usize = 20;
 
-/// Beats in a row without anything to be parked, after which a target's breaker is let go, and without anything that is
-/// parked, after which nothing more is looked for: a batch that was being routed when it changed has landed by then.
+/// Beats in a row without anything that is parked, after which nothing more is looked for: a batch that was being routed when
+/// a target was enabled has landed by then.
 const QUIET: u32 = 2;
 
 /// Which targets this worker knows to be disabled, and to which it is sending what was parked.
 #[derive(Default)]
 struct Switches {
-    /// With the beats in a row that found nothing to be parked.
-    disabled: BTreeMap<String, u32>,
+    disabled: BTreeSet<String>,
     /// With the beats in a row that found nothing parked.
     resuming: BTreeMap<String, u32>,
     /// What was known at the last beat.
@@ -61,12 +64,9 @@ async fn beat(app: &App, switches: &mut Switches, lifecycle: &Lifecycle) -> Opti
     let mut is_done = true;
     for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
         let name = &outlet.name;
-        if let Some(quiet) = switches.disabled.get_mut(name) {
+        if switches.disabled.contains(name) {
             let park = || park(app, outlet);
-            let any = until_done(lifecycle, "park", park).await?;
-            *quiet = if any { 0 } else { quiet.saturating_add(1) };
-            outlet.breaker.hold(*quiet < QUIET);
-            is_done &= !any;
+            is_done &= !until_done(lifecycle, "park", park).await?;
         } else if let Some(quiet) = switches.resuming.get_mut(name) {
             let resume = || sweep::resume(app, outlet, BATCHES);
             let any = until_done(lifecycle, "resume", resume).await?;
@@ -90,22 +90,19 @@ impl Switches {
         for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
             let name = &outlet.name;
             if known.takes(name) {
-                if self.disabled.remove(name).is_some() {
+                if self.disabled.remove(name) {
                     info!(target_name = name, "a target is enabled again");
-                    outlet.breaker.hold(false);
                 }
                 if has_changed {
                     self.resuming.insert(name.clone(), 0);
                 }
             } else {
                 self.resuming.remove(name);
-                if !self.disabled.contains_key(name) {
+                if self.disabled.insert(name.clone()) {
                     info!(
                         target_name = name,
                         "a target is disabled: what waits for it is parked"
                     );
-                    outlet.breaker.hold(true);
-                    self.disabled.insert(name.clone(), 0);
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! - before the test is taken: another worker makes it, or nobody does after some seconds.
 //! - after that: it was sent or was not, and is not sent again; who asked is told that nothing is known of it.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use common::{
     delivery::{Answer, Delivery, Tested},
@@ -14,18 +14,14 @@ use common::{
     patience::until_done,
     request,
 };
-use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::info;
 use uuid::Uuid;
 
-use crate::{App, Outlet};
+use crate::{App, Outlet, attempt::guarded};
 
 /// How often it is looked for tests that were asked for.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// A target ends by itself at its deadline; this is for one that does not.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// Makes tests until the worker is told to stop.
 pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
@@ -60,25 +56,18 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
 async fn make(app: Arc<App>, outlet: Arc<Outlet>, id: Uuid, lifecycle: Lifecycle) {
     let kinds = outlet.events.kinds();
     let kind = kinds.iter().find(|kind| **kind == Kind::Unsubscribed);
-    let Some(kind) = kind.or(kinds.first()).copied() else {
-        return;
-    };
+    let kind = kind.or(kinds.first()).copied();
     // Another one at each test, so that no system takes it for a repeat.
     let delivery = Delivery {
         id,
         target: outlet.name.clone(),
-        event: request::example(kind),
+        event: request::example(kind.unwrap_or(Kind::Unsubscribed)),
     };
     let begun = Instant::now();
     let told = outlet.target.deliver(std::slice::from_ref(&delivery));
-    let told = AssertUnwindSafe(told).catch_unwind();
-    let answer = match tokio::time::timeout(outlet.timeout + GRACE, told).await {
-        Ok(Ok(mut answers)) => answers.pop(),
-        Ok(Err(_)) => Some(Answer::retry("the target's code panicked")),
-        Err(_) => Some(Answer::retry(format!(
-            "no answer within {:?}",
-            outlet.timeout
-        ))),
+    let answer = match guarded(&outlet, told).await {
+        Ok(mut answers) => answers.pop(),
+        Err(why) => Some(Answer::retry(why)),
     };
     let answer = answer.unwrap_or_else(|| Answer::retry("the target's code gave no answer"));
     let tested = Tested::of(answer, begun.elapsed());

@@ -8,19 +8,20 @@ use std::{
 
 use common::lifecycle::Lifecycle;
 use tokio::sync::oneshot;
-use tracing::debug;
 
 use crate::error::{Error, Result};
 
 /// A value that nobody asked for in so long is made anew before it is shown, unless it is said otherwise.
 const FORGOTTEN: Duration = Duration::from_mins(5);
 
-/// What took long to make is kept so many times as long.
+/// What took long to make is kept so many times as long, and where it failed not begun again for as long.
 const REST: u32 = 20;
 
 /// The value, and how it is kept. Cheap to clone.
 pub(super) struct Fresh<T> {
     kept: Arc<Mutex<Option<Kept<T>>>>,
+    /// Until when it is not begun again, since it failed.
+    resting: Arc<Mutex<Option<Instant>>>,
     /// Held by whoever makes the next one.
     making: Arc<tokio::sync::Mutex<()>>,
     good_for: Duration,
@@ -37,6 +38,7 @@ impl<T> Clone for Fresh<T> {
     fn clone(&self) -> Self {
         Self {
             kept: Arc::clone(&self.kept),
+            resting: Arc::clone(&self.resting),
             making: Arc::clone(&self.making),
             good_for: self.good_for,
             shown_for: self.shown_for,
@@ -48,6 +50,7 @@ impl<T: Send + Sync + 'static> Fresh<T> {
     pub(super) fn new(good_for: Duration) -> Self {
         Self {
             kept: Arc::default(),
+            resting: Arc::default(),
             making: Arc::default(),
             good_for,
             shown_for: FORGOTTEN,
@@ -99,7 +102,7 @@ impl<T: Send + Sync + 'static> Fresh<T> {
     }
 
     /// The value as [`Fresh::soon`] gives it, or None if the first one takes longer than `patience` to make: it is made all the
-    /// same, once, for who asks next.
+    /// same, once, for who asks next. None, too, while it rests after a failure.
     pub(super) async fn within(
         &self,
         patience: Duration,
@@ -113,16 +116,35 @@ impl<T: Send + Sync + 'static> Fresh<T> {
             drop(tokio::time::timeout(patience, self.making.lock()).await);
             return Ok(self.kept().map(|(value, _)| value));
         }
+        if self.rests() {
+            return Ok(None);
+        }
         let (next, (to, first)) = (self.clone(), oneshot::channel());
         lifecycle.spawn_work(async move {
-            if to.send(next.get(make).await).is_err() {
-                debug!("nobody waited for what took long to make");
+            let begun = Instant::now();
+            let value = next.get(make).await;
+            if value.is_err() {
+                next.rest(begun.elapsed());
+            }
+            if let Err(Err(error)) = to.send(value) {
+                error.log();
             }
         });
         match tokio::time::timeout(patience, first).await {
             Ok(Ok(value)) => value.map(Some),
             Ok(Err(_)) | Err(_) => Ok(None),
         }
+    }
+
+    fn rests(&self) -> bool {
+        let until = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Rests after a failure that took so long, as after a success.
+    fn rest(&self, took: Duration) {
+        let mut until = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = Instant::now().checked_add(took * REST);
     }
 
     /// The value and whether it is good still; None if there is none, or none that may be shown.

@@ -149,14 +149,17 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
 async fn look(app: &Arc<App>) -> Result<String> {
     let pulse = &app.dashboard.pulse;
     let replays = async { asked(app.ledger.replays(REPLAYS, None)).await };
-    let (minutes, trouble, report, replays) = tokio::try_join!(
+    // Grows when a target or an endpoint is enabled or disabled.
+    let version = async { asked(app.ledger.endpoints_version()).await };
+    let (minutes, trouble, report, replays, version) = tokio::try_join!(
         pulse.minutes(app),
         pulse.trouble(app),
         pulse.report(app),
-        replays
+        replays,
+        version
     )?;
     let counted = report.map(|report| report.day.to);
-    let seen = json!([*minutes, *trouble, counted, replays.items]).to_string();
+    let seen = json!([*minutes, *trouble, counted, replays.items, version]).to_string();
     let digest = Bytes::copy_from_slice(&Sha256::digest(seen)[..8]);
     Ok(format!("{digest:x}"))
 }

@@ -44,6 +44,11 @@ fn complete_requests(operation: &mut Value, path: &str) {
         let id = json!({ "name": "id", "in": "path", "required": true, "schema": schema });
         parameters.insert(0, id);
     }
+    if path.contains(NAME) {
+        let name = json!({ "name": "name", "in": "path", "required": true, "schema": { "type": "string" },
+            "description": "The name in the configuration." });
+        parameters.insert(0, name);
+    }
     for parameter in &mut parameters {
         let is_query = parameter["in"] == "query";
         let schema = &mut parameter["schema"];

@@ -28,6 +28,15 @@ pub(super) const WAITING: &str = "
     WHERE target = $1 AND state <> 'delivered' AND state = $2 AND (lease_until IS NULL OR lease_until <= {now})
     ORDER BY moved_at LIMIT $3";
 
+/// Parks what may be put aside; once its target is enabled it begins with a full schedule.
+fn park() -> String {
+    format!(
+        "UPDATE deliveries SET state = 'parked', attempts = 0, next_attempt_at = NULL, lease_owner = NULL,
+            lease_until = NULL, moved_at = {{now}}
+        FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND {IDLE}"
+    )
+}
+
 impl Ledger {
     /// Puts deliveries off for so long. Whoever publishes their messages to wait may take as long as it likes: they
     /// count as moved now.
@@ -47,13 +56,8 @@ impl Ledger {
 
     /// Parks deliveries whose target is disabled; once it is enabled they begin with a full schedule.
     pub async fn park(&self, deliveries: &[Uuid]) -> Result<Vec<Leave>> {
-        let text = format!(
-            "UPDATE deliveries SET state = 'parked', attempts = 0, next_attempt_at = NULL, lease_owner = NULL,
-                lease_until = NULL, moved_at = {{now}}
-            FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND {IDLE}"
-        );
         let values = deliveries.iter().map(|id| json!({ "id": id }));
-        self.set_aside(&text, values.collect(), deliveries).await
+        self.set_aside(&park(), values.collect(), deliveries).await
     }
 
     /// Parks what waits for a target, wherever its messages are: at most `limit` of what is pending, and of what is retried.
@@ -64,10 +68,12 @@ impl Ledger {
             let query = self.query(WAITING).bind(target.to_owned());
             let query = query.bind(state.as_str()).bind(limit);
             let found = query.fetch_all(&self.pool).await?;
-            let id = |row: &AnyRow| parsed(&row.try_get::<String, _>(0)?);
-            let ids = found.iter().map(id).collect::<Result<Vec<_>>>()?;
-            self.park(&ids).await?;
-            count += ids.len();
+            let id = |row: &AnyRow| Ok(json!({ "id": row.try_get::<String, _>(0)? }));
+            let mut values = found.iter().map(id).collect::<Result<Vec<_>>>()?;
+            in_order(&mut values);
+            let parked = self.query(&park()).bind(rows(&values));
+            parked.execute(&self.writer).await?;
+            count += values.len();
         }
         Ok(count)
     }

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Dialect, Error, Ledger, Result, micros, record::hex, timestamp};
-use crate::{clock, contact::Contact};
+use super::{Dialect, Error, Ledger, Result, micros, timestamp};
+use crate::{clock, contact::Contact, signature::hex};
 
 /// Names the advisory lock under which records are chained one after the other.
 const CHAIN_LOCK: i64 = 0x4155_4449_5400;

@@ -77,7 +77,6 @@ pub use failing::{Failing, Fared};
 pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
-pub(crate) use record::hex;
 pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
 pub use retention::Expired;

@@ -6,8 +6,10 @@ use std::{fmt, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::record::hex;
-use crate::{contact::Contact, signature::hmac_sha256};
+use crate::{
+    contact::Contact,
+    signature::{hex, hmac_sha256},
+};
 
 /// What every pseudonym begins with, and has no `@` after. An email address has one, whatever it begins with; a phone
 /// number begins with a `+`.

@@ -19,6 +19,7 @@ use crate::{
     delivery::{Delivery, State},
     envelope::Envelope,
     event::Event,
+    signature::hex,
 };
 
 /// One envelope and what was read from it.
@@ -264,15 +265,4 @@ fn envelope_row(entry: &Entry<'_>, duplicates: usize, erased: bool) -> Value {
 
 fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("these have text keys")
-}
-
-/// Bytes as JSON can carry them to both databases.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
 }

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{Act, Ledger, Result, hex, micros, parsed, period};
+use super::{Act, Ledger, Result, micros, parsed, period};
 use crate::{clock, config::Role, key, signature};
 
 /// A session that was not used for so long has ended.
@@ -140,5 +140,5 @@ impl Ledger {
 
 /// Tells nothing of the key to whoever lacks the token.
 fn proof(token: &[u8], key: &[u8]) -> String {
-    hex(&signature::hmac_sha256(token, &[key]))
+    signature::hex(&signature::hmac_sha256(token, &[key]))
 }

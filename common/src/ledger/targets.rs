@@ -123,10 +123,13 @@ impl Ledger {
             .collect()
     }
 
-    /// Takes a test to make it; false if another worker has.
+    /// Takes a test to make it; false if another worker has, or whoever asked waits no more.
     pub async fn take_target_test(&self, id: Uuid) -> Result<bool> {
-        let text = "UPDATE target_tests SET taken_at = {now} WHERE id = $1 AND taken_at IS NULL";
+        let text = "
+            UPDATE target_tests SET taken_at = {now}
+            WHERE id = $1 AND taken_at IS NULL AND asked_at > {now} - $2";
         let taken = self.query(text).bind(id.to_string());
+        let taken = taken.bind(period(TEST_WAITS));
         Ok(taken.execute(&self.writer).await?.rows_affected() > 0)
     }
 

@@ -125,7 +125,9 @@ fn told(fields: &json::Fields, envelope: &Envelope) -> json::Told {
     }
     let topics = topics(fields);
     if topics.is_empty() {
-        let why = format!("{PREFERENCES} has no topics that are true or false");
+        let why = format!(
+            "{PREFERENCES} has no topics that are true or false, or a name of more than {LONGEST} bytes"
+        );
         return vec![Err(Malformed(why))];
     }
     let chosen = |(topic, wanted): (String, bool)| {
@@ -196,6 +198,9 @@ fn common(
     })
 }
 
+/// A topic is called by no more bytes: the ledger knows its opt-outs by it.
+const LONGEST: usize = 512;
+
 /// The topics and whether each is wanted. They may be an object, or the text of one.
 fn topics(fields: &json::Fields) -> Vec<(String, bool)> {
     let text = fields.text("data.content");
@@ -206,7 +211,8 @@ fn topics(fields: &json::Fields) -> Vec<(String, bool)> {
     };
     let chosen = found
         .into_iter()
-        .map(|(topic, wanted)| Some((topic, wanted.as_bool()?)));
+        .map(|(topic, wanted)| Some((topic, wanted.as_bool()?)))
+        .map(|chosen| chosen.filter(|(topic, _)| (1..=LONGEST).contains(&topic.len())));
     chosen.collect::<Option<_>>().unwrap_or_default()
 }
 
@@ -265,6 +271,8 @@ mod tests {
             assert!(changes(&events[1]).starts_with("topic_2 consent clear"));
             assert_ne!(events[0].id, events[1].id);
         }
+        let long = changed(body("preferences"), "topic_1", &"t".repeat(LONGEST + 1));
+        assert!(malformed(&CustomerIo, &long).contains("has no topics"));
         let none = changed(body("preferences"), "false", "0");
         assert!(
             malformed(&CustomerIo, &none)

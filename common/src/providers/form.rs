@@ -80,18 +80,23 @@ impl Form {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Whether it holds this field and no other.
+    pub(super) fn is_only(&self, name: &str, value: &str) -> bool {
+        matches!(&self.0[..], [(given, text)] if given == name && text.trim() == value)
+    }
+
     /// What providers sign by HMAC-SHA1: the URL, and behind it each field's name and value, sorted by name. Of a name that
     /// comes several times the values are sorted, and each is signed once.
     pub(super) fn signed(&self, url: &str) -> Vec<u8> {
         let mut pairs = self.0.clone();
         pairs.sort();
         pairs.dedup();
-        let fields = pairs
-            .into_iter()
-            .flat_map(|(name, value)| [name.into_bytes(), value.into_bytes()]);
-        fields.fold(url.as_bytes().to_vec(), |signed, text| {
-            [signed, text].concat()
-        })
+        let mut signed = url.as_bytes().to_vec();
+        for (name, value) in pairs {
+            signed.extend_from_slice(name.as_bytes());
+            signed.extend_from_slice(value.as_bytes());
+        }
+        signed
     }
 
     /// Sets a field that is there, or adds it.
@@ -111,9 +116,16 @@ impl Form {
         encoded.finish()
     }
 
-    /// To be read like any element of a body.
+    /// To be read like any element of a body, by the first value of each name.
     pub(super) fn into_fields(self) -> Fields {
         Fields::of_form(self.0)
+    }
+
+    /// The same, of these names by the [last](Self::last) one.
+    pub(super) fn into_fields_by_last(self, names: &[&str]) -> Fields {
+        let last = |name: &&str| Some(((*name).to_owned(), self.last(name)?.to_owned()));
+        let last: Vec<_> = names.iter().filter_map(last).collect();
+        Fields::of_form(last.into_iter().chain(self.0))
     }
 }
 

@@ -332,5 +332,12 @@ mod tests {
             .collect();
         expected.sort();
         assert_eq!(found, expected);
+        // A time that is not signed can be made anew.
+        let unsigned =
+            "[sources.format.signature]\nheader = 'x'\ntimestamp_header = 't'\ntolerance = '5m'";
+        assert_eq!(
+            mistakes(unsigned),
+            ["sources[0].format.signature.tolerance"]
+        );
     }
 }

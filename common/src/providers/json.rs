@@ -235,6 +235,11 @@ pub(super) fn timed(
     Ok(occurred_at)
 }
 
+/// The last part of a dotted name.
+pub(super) fn last(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
 /// Whether two names differ only in case and punctuation.
 pub(super) fn same(one: &str, other: &str) -> bool {
     squashed(one).eq(squashed(other))

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind, Origin},
+    event::{BounceClass, Draft, Identity, Kind},
     queue::Priority,
 };
 
@@ -32,9 +32,10 @@ const TOPICS: &[json::Row] = &[
         Kind::Suppressed,
         None,
     ),
+    // Lifts what somebody had suppressed by hand, and neither an unsubscribe nor a bounce: who is lifted here would be, too.
     (
         "manually_unsuppressed_from_email_marketing",
-        Kind::Resubscribed,
+        Kind::Other,
         None,
     ),
     ("marked_email_as_spam", Kind::Complained, None),
@@ -191,10 +192,7 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
         contact,
         occurred_at,
         reason: property("Bounce Reason").or_else(|| property("Reason")),
-        origin: match short(&name) {
-            "manually_unsuppressed_from_email_marketing" => Origin::Customer,
-            _ => json::usual_origin(kind),
-        },
+        origin: json::usual_origin(kind),
         message_id: property("$message"),
         campaign_id: property("Campaign Name"),
         metadata: fields.object(&format!("{EVENT}.event_properties")),
@@ -246,6 +244,16 @@ mod tests {
             "unsubscribed sarah.mason@example.com"
         );
         assert_eq!(told("unsubscribed-sms"), "unsubscribed +15005550006");
+    }
+
+    #[test]
+    fn what_is_unsuppressed_by_hand_lifts_no_unsubscribe() {
+        let body = changed(
+            body("unsubscribed-email"),
+            "unsubscribed_from_email_marketing",
+            "manually_unsuppressed_from_email_marketing",
+        );
+        assert_eq!(changes(&event(&Klaviyo, &body)), "");
     }
 
     #[test]

@@ -53,6 +53,9 @@ const KEPT: &[&str] = &[
 /// What tells one event from another: an id is unique within a day only. `token` is of the forms.
 const IDENTITY: &[&str] = &["id", "event", "timestamp", "Message-Id", "url", "token"];
 
+/// What is signed stands last in a form, behind what the sender may have called the same.
+const SIGNED: [&str; 3] = ["timestamp", "token", "signature"];
+
 const MAC: Mac = Mac::Sha256Hex;
 const TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -170,7 +173,7 @@ impl Provider for Mailgun {
             });
         }
         let form = Form::read(&envelope.body, envelope.content_type.as_deref())?;
-        let fields = form.into_fields();
+        let fields = form.into_fields_by_last(&SIGNED);
         if !fields.has("event") {
             return Err(Malformed("the form has no event".to_owned()));
         }
@@ -314,6 +317,12 @@ mod tests {
             body("form-unsubscribed")
         );
         assert_eq!(told(&more), "unsubscribed alice@example.com");
+        let dated = format!("timestamp=1300000000&{}", body("form-unsubscribed"));
+        let (own, plain) = (
+            event(&Mailgun, &dated),
+            event(&Mailgun, body("form-unsubscribed")),
+        );
+        assert_eq!((own.occurred_at, own.id), (plain.occurred_at, plain.id));
         let keys = Keys {
             secrets: vec!["key-3ax6xnjp29jd6fds4gc373sgvjxteol0".into()],
             ..Keys::default()

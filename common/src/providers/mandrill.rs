@@ -99,10 +99,7 @@ impl Provider for Mandrill {
         let url = keys.url.as_deref().ok_or(Rejected)?;
         let form = Form::encoded(request.body);
         let message = form.signed(url);
-        let empty = form
-            .first(FIELD)
-            .is_some_and(|events| events.trim() == "[]");
-        if empty && MAC.is(given, PROBE_KEY, &[&message]) {
+        if form.is_only(FIELD, "[]") && MAC.is(given, PROBE_KEY, &[&message]) {
             return Ok(());
         }
         MAC.check(given, keys, &[&message])
@@ -123,7 +120,8 @@ impl Provider for Mandrill {
     }
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
-        let form = Form::read(&envelope.body, envelope.content_type.as_deref())?;
+        // As it was when it was verified, whatever its content type says.
+        let form = Form::encoded(&envelope.body);
         let events = form.first(FIELD);
         let events = events.ok_or_else(|| Malformed(format!("the form has no {FIELD}")))?;
         json::read_list(events.as_bytes(), "", |fields| {
@@ -180,7 +178,7 @@ fn listed(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed
     };
     let contact = json::needed(kind, class, fields.email("reject.email"))?;
     let made = || fields.utc("reject.created_at").filter(|_| action == "add");
-    let occurred_at = fields.time("ts").or_else(made);
+    let occurred_at = json::timed(kind, fields.time("ts").or_else(made), "ts")?;
     let sent = IDENTITY.iter().map(|key| fields.text(key));
     let identity = json::derived(sent, contact.as_ref(), occurred_at, envelope);
     Ok(Draft {
@@ -201,7 +199,7 @@ fn listed(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed
 mod tests {
     use super::*;
     use crate::providers::sample::reading::{
-        changed, changes, event, headers, parse, sample, what,
+        changed, changes, event, headers, malformed, parse, sample, what,
     };
 
     const URL: &str = "https://user:pass@hooks.example.com/webhooks/mandrill?x=y";
@@ -234,8 +232,16 @@ mod tests {
                 "{reason}"
             );
         }
-        let removed = event(&Mandrill, body("blacklist-remove"));
-        assert!(removed.time_assumed && changes(&removed).starts_with("global consent clear"));
+        // Sent again late, one without a time would undo a newer opt-out.
+        let removed = body("blacklist-remove");
+        assert!(malformed(&Mandrill, removed).starts_with("ts must be a time"));
+        let timed = changed(
+            removed,
+            "%22action%22",
+            "%22ts%22%3A1461095250%2C%22action%22",
+        );
+        let removed = event(&Mandrill, &timed);
+        assert!(!removed.time_assumed && changes(&removed).starts_with("global consent clear"));
         assert_eq!(
             what(&event(&Mandrill, body("whitelist-add"))),
             "other example.email@example.com"
@@ -256,6 +262,26 @@ mod tests {
         );
         assert!(parse(&Mandrill, body("probe")).unwrap().is_empty());
         assert!(parse(&Mandrill, "x=y").is_err());
+    }
+
+    #[test]
+    fn events_that_hide_behind_a_probe_are_neither_proven_nor_read() {
+        let hidden = "mandrill_events=[]&y=--b\r\nContent-Disposition: form-data; name=\"mandrill_events\"\r\n\r\n\
+            [{\"event\":\"unsub\",\"msg\":{\"email\":\"jane@example.com\"}}]\r\n--b--";
+        let form = Form::encoded(hidden.as_bytes());
+        let mac = MAC.of(PROBE_KEY, &[&form.signed(URL)]);
+        let keys = Keys {
+            secrets: vec!["the real one".into()],
+            url: Some(URL.to_owned()),
+            ..Keys::default()
+        };
+        let (header, now) = (headers([(HEADER, mac.as_str())]), Timestamp::UNIX_EPOCH);
+        let request = Request::new(&header, hidden.as_bytes(), now);
+        assert!(Mandrill.verify(&request, &keys).is_err());
+        let mut envelope = sample(&Mandrill, "probe").envelope(uuid::Uuid::nil(), "shop", &[]);
+        envelope.body = hidden.into();
+        envelope.content_type = Some("multipart/form-data; boundary=b".to_owned());
+        assert!(Mandrill.parse(&envelope).unwrap().is_empty());
     }
 
     #[test]

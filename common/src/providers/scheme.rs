@@ -98,6 +98,12 @@ impl Scheme {
                 "is missing: it says where the {timestamp} that is signed stands",
             );
         }
+        if tolerance.is_some() && !dated {
+            section.mistake(
+                "tolerance",
+                "guards nothing, since {timestamp} is not in what is signed",
+            );
+        }
         let scheme = Header {
             mac,
             name: name.unwrap_or_default().to_lowercase(),

@@ -47,10 +47,10 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
     let metadata = fields.object("metadata");
     let sent = ["type", "timestamp", "sent_email_id", "campaign_id"].map(|key| fields.text(key));
     // Two clicks of one second differ in nothing but their metadata.
-    let metadata = serde_json::to_string(&metadata).ok();
+    let other = serde_json::to_string(&metadata).ok();
     let identity = json::identity(
         fields.label("id"),
-        sent.into_iter().chain([metadata]),
+        sent.into_iter().chain([other]),
         contact.as_ref(),
         occurred_at,
         envelope,

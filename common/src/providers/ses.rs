@@ -220,6 +220,7 @@ fn draft(
             id.map(str::to_owned)
                 .or_else(|| fields.text("mail.messageId")),
             Some(name.to_owned()),
+            TIMES.iter().find_map(|key| fields.text(key)),
         ],
     };
     let identity = json::derived(sent, contact.as_ref(), occurred_at, envelope);
@@ -316,5 +317,29 @@ mod tests {
             changes(all[0].as_ref().unwrap()),
             "Customers consent suppressed"
         );
+        assert_eq!(
+            changes(all[1].as_ref().unwrap()),
+            "Customers:Offers consent suppressed",
+            "of all is of each topic"
+        );
+    }
+
+    #[test]
+    fn who_opts_out_again_by_the_same_mail_is_no_repeat() {
+        // As SNS sends it raw, so that there is no id but the mail's.
+        let chosen = |at: &str| {
+            let subscription = format!(
+                r#"{{"eventType":"Subscription","mail":{{"messageId":"m1","destination":["jane@example.com"]}},
+                "subscription":{{"contactList":"L","timestamp":"{at}","newTopicPreferences":{{"unsubscribeAll":true}},
+                "oldTopicPreferences":{{"unsubscribeAll":false}}}}}}"#
+            );
+            event(&Ses, &subscription)
+        };
+        let (first, again) = (
+            chosen("2026-01-01T00:00:00Z"),
+            chosen("2026-03-01T00:00:00Z"),
+        );
+        assert_eq!(changes(&first), "L consent suppressed");
+        assert_ne!(first.id, again.id);
     }
 }

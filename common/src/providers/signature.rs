@@ -9,7 +9,7 @@ use ring::hmac;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Keys, Rejected};
-use crate::signature::equal;
+use crate::signature::{equal, hex};
 
 /// How an HMAC is made, and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,16 +84,6 @@ pub(super) fn near(
     } else {
         Err(Rejected)
     }
-}
-
-/// In lower case.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
 }
 
 #[cfg(test)]

@@ -134,7 +134,13 @@ fn told(fields: &json::Fields, envelope: &Envelope) -> json::Told {
     }
     let below = CLASSES.iter().map(|class| format!("msys.{class}"));
     let events = below.flat_map(|path| fields.list(&path));
-    events.map(|event| draft(&event, envelope)).collect()
+    let told: json::Told = events.map(|event| draft(&event, envelope)).collect();
+    if told.is_empty() && !fields.object("msys").is_empty() {
+        return vec![Err(Malformed(
+            "msys holds no class that is known".to_owned(),
+        ))];
+    }
+    told
 }
 
 fn draft(event: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed> {
@@ -224,10 +230,7 @@ mod tests {
             what(results[2].as_ref().unwrap()),
             "unsubscribed recipient@example.com"
         );
-        assert!(
-            parse(&SparkPost, r#"[{"msys":{"moon_event":{"type":"x"}}}]"#)
-                .unwrap()
-                .is_empty()
-        );
+        let unknown = r#"[{"msys":{"moon_event":{"type":"list_unsubscribe"}}}]"#;
+        assert!(parse(&SparkPost, unknown).unwrap()[0].is_err());
     }
 }

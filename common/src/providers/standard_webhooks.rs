@@ -67,7 +67,7 @@ impl Provider for StandardWebhooks {
 
     fn priority(&self, body: &[u8]) -> Priority {
         json::priority(body, |look: &json::ByType<'_>| {
-            json::low(EVENTS, last(&look.name))
+            json::low(EVENTS, json::last(&look.name))
         })
     }
 
@@ -83,14 +83,9 @@ impl Provider for StandardWebhooks {
     }
 }
 
-/// The last part of a dotted name.
-fn last(name: &str) -> &str {
-    name.rsplit('.').next().unwrap_or(name)
-}
-
 fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed> {
     let name = fields.label("type").unwrap_or_default();
-    let (kind, class) = json::meaning(EVENTS, last(&name)).unwrap_or((Kind::Other, None));
+    let (kind, class) = json::meaning(EVENTS, json::last(&name)).unwrap_or((Kind::Other, None));
     let first = |keys: [&str; 2]| keys.into_iter().find_map(|key| fields.label(key));
     let stated = first(["data.bounce_class", "bounce_class"]).and_then(|class| class.parse().ok());
     let class = class.map(|class| stated.unwrap_or(class));
@@ -124,7 +119,7 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
 
 fn contact(fields: &json::Fields) -> Result<Contact, Malformed> {
     let there = |keys: &[&'static str]| keys.iter().copied().find(|key| fields.has(key));
-    if let Some(key) = there(PHONES).filter(|_| there(&EMAILS[..1]).is_none()) {
+    if let Some(key) = there(PHONES).filter(|_| there(EMAILS).is_none()) {
         return fields.phone(key);
     }
     match there(EMAILS) {
@@ -157,6 +152,11 @@ mod tests {
             "unsubscribed jane@example.com"
         );
         assert_eq!(told("other"), "other");
+        let both = r#"{"type":"contact.unsubscribed","data":{"recipient":"jane@example.com","phone":"+15551234567"}}"#;
+        assert_eq!(
+            what(&event(&StandardWebhooks, both)),
+            "unsubscribed jane@example.com"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! SES's list management: what a recipient chose of a contact list's topics, before and after.
 //!
 //! Each topic whose choice is another than before is an event of its own, in the scope `LIST:TOPIC`; unsubscribing from
-//! all of the list is one in the scope `LIST`.
+//! all of the list is one in the scope `LIST`, and one of each topic that is named.
 
 use super::{Malformed, json};
 use crate::{
@@ -43,18 +43,19 @@ fn changes(fields: &json::Fields, list: &str) -> Vec<(String, Kind)> {
         };
         topics.iter().filter_map(chosen).collect::<Vec<_>>()
     };
-    let mut changes = match (all(OLD), all(NEW)) {
+    let (was, is) = (all(OLD), all(NEW));
+    let mut changes = match (was, is) {
         // Said again: it holds, whatever was known before.
         (_, true) => vec![(list.to_owned(), Kind::Unsubscribed)],
         (true, false) => vec![(list.to_owned(), Kind::Resubscribed)],
         (false, false) => vec![],
     };
     let before = topics(OLD);
-    for chosen in topics(NEW)
-        .into_iter()
-        .filter(|chosen| !before.contains(chosen))
-    {
+    // Who leaves the list, or comes back, does so to each of its topics.
+    let concerns = |chosen: &(String, String)| was || is || !before.contains(chosen);
+    for chosen in topics(NEW).into_iter().filter(concerns) {
         let kind = match chosen.1.as_str() {
+            _ if is => Kind::Unsubscribed,
             "OptOut" => Kind::Unsubscribed,
             "OptIn" => Kind::Resubscribed,
             _ => continue,
@@ -78,7 +79,13 @@ fn draft(
     let message = id
         .map(str::to_owned)
         .or_else(|| fields.text("mail.messageId"));
-    let sent = [message, Some(scope.to_owned()), Some(kind.to_string())];
+    let time = fields.text("subscription.timestamp");
+    let sent = [
+        message,
+        Some(scope.to_owned()),
+        Some(kind.to_string()),
+        time,
+    ];
     let identity = json::derived(sent, contact.as_ref(), occurred_at, envelope);
     Ok(Draft {
         contact,

@@ -12,13 +12,14 @@ use super::{
     form::Form,
     json,
     sample::samples,
-    signature::{Mac, hex},
+    signature::Mac,
     words::{self, Asked},
 };
 use crate::{
     envelope::Envelope,
     event::{BounceClass, Draft, Identity, Kind},
     queue::Priority,
+    signature::hex,
 };
 
 /// What became of a message. A failure has its code beside it.
@@ -98,7 +99,7 @@ impl Provider for Twilio {
     fn priority(&self, body: &[u8]) -> Priority {
         if is_json(body) {
             return json::priority(body, |look: &json::ByType<'_>| {
-                json::low(STATUSES, last(&look.name))
+                json::low(STATUSES, json::last(&look.name))
             });
         }
         let form = Form::glance(body);
@@ -114,8 +115,8 @@ impl Provider for Twilio {
         if is_json(&envelope.body) {
             return json::read(envelope, |fields| of_stream(fields, envelope));
         }
-        let form = Form::read(&envelope.body, envelope.content_type.as_deref())?;
-        let fields = form.into_fields();
+        // As it was when it was verified, whatever its content type says.
+        let fields = Form::encoded(&envelope.body).into_fields();
         if !fields.has("MessageSid") && !fields.has("SmsSid") {
             return Err(Malformed("the form has no MessageSid".to_owned()));
         }
@@ -159,11 +160,6 @@ fn without_port(url: &str) -> Option<String> {
     let (name, port) = host.rsplit_once(':')?;
     let port = port.bytes().all(|byte| byte.is_ascii_digit());
     port.then(|| format!("{scheme}://{name}{path}"))
-}
-
-/// The last part of a dotted name.
-fn last(name: &str) -> &str {
-    name.rsplit('.').next().unwrap_or(name)
 }
 
 /// What somebody wrote, and what that means, by the fields of these names.
@@ -236,7 +232,7 @@ fn of_stream(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malfor
         let (kind, _) = written(fields, "data.optOutType", "data.body");
         (kind, None, "data.from", "data.to")
     } else if message {
-        let (kind, class, _) = became(last(&name), fields.text("data.errorCode"));
+        let (kind, class, _) = became(json::last(&name), fields.text("data.errorCode"));
         (kind, class, "data.to", "data.from")
     } else {
         (Kind::Other, None, "data.to", "data.from")

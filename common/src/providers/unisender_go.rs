@@ -11,14 +11,13 @@ use serde_json::value::RawValue;
 
 use super::{
     Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
-    sample::samples,
-    signature::{any, hex},
+    sample::samples, signature::any,
 };
 use crate::{
     envelope::Envelope,
     event::{BounceClass, Draft, Kind},
     queue::Priority,
-    signature::equal,
+    signature::{equal, hex},
 };
 
 /// The values of `status`. A bounce for good has its cause beside it.

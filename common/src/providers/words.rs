@@ -19,6 +19,9 @@ const WORDS: &[(&str, Asked)] = &[
     ("QUIT", Asked::Stop),
     ("REVOKE", Asked::Stop),
     ("OPTOUT", Asked::Stop),
+    ("OPT OUT", Asked::Stop),
+    ("OPT-OUT", Asked::Stop),
+    ("STOP ALL", Asked::Stop),
     ("ARRET", Asked::Stop),
     ("ARRÊT", Asked::Stop),
     ("ARRETE", Asked::Stop),
@@ -30,10 +33,10 @@ const WORDS: &[(&str, Asked)] = &[
     ("INFO", Asked::Help),
 ];
 
-/// What a message asks for, if it is one of the words and nothing more but white space and a full stop.
+/// What a message asks for, if it is one of the words and nothing more but white space and punctuation.
 pub(super) fn asked(message: &str) -> Option<Asked> {
     let word = message
-        .trim_matches(|c: char| c.is_whitespace() || matches!(c, '.' | '!' | '"'))
+        .trim_matches(|c: char| !c.is_alphanumeric())
         .to_uppercase();
     let found = WORDS.iter().find(|row| row.0 == word);
     found.map(|row| row.1)
@@ -45,7 +48,19 @@ mod tests {
 
     #[test]
     fn a_word_alone_is_heeded_in_any_case_and_within_a_sentence_is_not() {
-        for stop in ["STOP", "stop", " Stop\n", "Stop.", "arrêt", "OptOut"] {
+        for stop in [
+            "STOP",
+            "stop",
+            " Stop\n",
+            "Stop.",
+            "STOP,",
+            "“Stop”",
+            "arrêt",
+            "OptOut",
+            "Opt out",
+            "opt-out",
+            "stop all",
+        ] {
             assert_eq!(asked(stop), Some(Asked::Stop), "{stop}");
         }
         assert_eq!(asked("Yes!"), Some(Asked::Start));

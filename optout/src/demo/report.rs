@@ -1,7 +1,10 @@
 //! What the demo prints.
 #![expect(clippy::print_stdout, reason = "this is what the demo is for")]
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use common::{
     config::Config,
@@ -210,19 +213,21 @@ pub(super) async fn repeats(
     println!(
         "  All of them were posted a second time: {duplicates} duplicates known, no target told twice."
     );
+    let mut contacts = BTreeMap::new();
     for story in stories {
         for told in story.told(ledger).await? {
-            let Some(contact) = &told.event.contact else {
-                continue;
-            };
-            let standing = ledger.check(contact, None).await?;
-            let answer = if standing.is_empty() {
-                "may be mailed"
-            } else {
-                "unsubscribed"
-            };
-            println!("      check {:<32} {answer}", contact.address);
+            let contact = told.event.contact;
+            contacts.extend(contact.map(|contact| (contact.address.clone(), contact)));
         }
+    }
+    for (address, contact) in contacts {
+        let standing = ledger.check(&contact, None).await?;
+        let answer = if standing.is_empty() {
+            "may be mailed"
+        } else {
+            "unsubscribed"
+        };
+        println!("      check {address:<32} {answer}");
     }
     println!();
     Ok(())

@@ -4,16 +4,12 @@
 //! What is true if the process dies: what [`crate::deliver`] says. Between putting a delivery off, parking or burying it
 //! in the ledger and settling its message, the message is handed out again, and the ledger says the same of it again.
 
-use common::{
-    ledger::{self, Leave},
-    patience::until_done,
-};
+use common::patience::until_done;
 use tokio::sync::mpsc::unbounded_channel;
-use uuid::Uuid;
 
 use super::desk::{Desks, Plan};
 use crate::{
-    attempt::{Context, Fresh, read},
+    attempt::{self, Context, read},
     feeds::Feeds,
 };
 
@@ -73,29 +69,12 @@ async fn work(context: &Context, plan: Plan) {
     }
     let ledger = &context.app.ledger;
     let (later, waits): (Vec<_>, Vec<_>) = plan.later.into_iter().unzip();
-    let ids: Vec<_> = ids(&later).into_iter().zip(waits).collect();
-    settle(context, later, || ledger.postpone(&ids)).await;
-    let ids = self::ids(&plan.parked);
-    settle(context, plan.parked, || ledger.park(&ids)).await;
-    let ids = self::ids(&plan.deleted);
-    settle(context, plan.deleted, || ledger.bury_deleted(&ids)).await;
-}
-
-fn ids(deliveries: &[Fresh]) -> Vec<Uuid> {
-    let ids = deliveries.iter().map(|fresh| fresh.delivery.id);
-    ids.collect()
-}
-
-/// Sets deliveries aside in the ledger, and does with their messages as it then says.
-async fn settle<F>(context: &Context, deliveries: Vec<Fresh>, aside: impl FnMut() -> F)
-where
-    F: Future<Output = ledger::Result<Vec<Leave>>>,
-{
-    if deliveries.is_empty() {
-        return;
-    }
-    let leaves = until_done(&context.lifecycle, "set aside", aside).await;
-    for (fresh, leave) in deliveries.into_iter().zip(leaves.into_iter().flatten()) {
-        context.heed(fresh, leave).await;
-    }
+    let ids: Vec<_> = attempt::ids(&later).into_iter().zip(waits).collect();
+    context.set_aside(later, || ledger.postpone(&ids)).await;
+    let ids = attempt::ids(&plan.parked);
+    context.set_aside(plan.parked, || ledger.park(&ids)).await;
+    let ids = attempt::ids(&plan.deleted);
+    context
+        .set_aside(plan.deleted, || ledger.bury_deleted(&ids))
+        .await;
 }

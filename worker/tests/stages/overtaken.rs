@@ -1,19 +1,28 @@
 //! A database that decides who is sent to, and lifts that are no leave to send.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use common::{
     clock,
     contact::Contact,
-    delivery::State,
+    delivery::{Answer, Delivery, State},
     envelope::{self, Envelope},
-    event::{Draft, GLOBAL, Identity, Kind, Lane, Register},
+    event::{Draft, GLOBAL, Identity, Kind, Lane, Register, Undetermined},
     ledger::EventFilter,
+    queue::Feed,
     request::Request,
 };
 use serde_json::Value;
 use sqlx::{Connection, Row, SqliteConnection};
 
-use crate::bench::{Bench, envelope_of, inbound};
+use tokio::time::Instant;
+use worker::Admission;
+
+use crate::{
+    bench::{Bench, envelope_of, inbound, log, until},
+    sweep::open,
+};
 
 #[tokio::test]
 async fn a_lift_is_told_to_a_database_only_once_nothing_suppresses_the_contact_any_more() {
@@ -124,4 +133,49 @@ fn lifted(source: &str, contact: Contact) -> Envelope {
 
 fn user() -> Contact {
     Contact::email("user@example.com").unwrap()
+}
+
+/// A target that decides who is sent to.
+struct Deciding;
+
+#[async_trait::async_trait]
+impl worker::targets::Target for Deciding {
+    async fn deliver(&self, deliveries: &[Delivery]) -> Vec<Answer> {
+        vec![Answer::done("told"); deliveries.len()]
+    }
+
+    fn decides(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_the_ledger_s_trouble_keeps_from_being_made_is_made_again() {
+    let bench = Bench::with("breaker_after = 1", "").await;
+    let mut lift = Draft::new(Kind::Resubscribed, "lift", Identity::Own("1".to_owned()));
+    lift.contact = Some(user());
+    let envelope = envelope_of("shop", "user@example.com");
+    let lift = lift.into_event(&envelope, "notifiedby", Undetermined::Suppress);
+    let lift = Delivery::new(lift, "log");
+    bench.ledger.adopt(&lift).await.unwrap();
+    let mut ledger = open(&bench).await;
+    let trouble = "ALTER TABLE registers RENAME TO elsewhere";
+    sqlx::raw_sql(trouble).execute(&mut ledger).await.unwrap();
+    bench.publish(log(Feed::Urgent), lift.encode()).await;
+    let mut breaker = None;
+    bench.work_with(|app| {
+        let outlet = Arc::get_mut(&mut app.outlets[0]).unwrap();
+        outlet.target = Box::new(Deciding);
+        let long_ago = Instant::now().checked_sub(Duration::from_mins(1));
+        outlet.breaker.failed(long_ago.unwrap());
+        breaker = Some(Arc::clone(&outlet.breaker));
+    });
+    until(async || {
+        let leased = "SELECT COUNT(*) FROM deliveries WHERE lease_owner IS NOT NULL";
+        let leased = sqlx::query(leased).fetch_one(&mut ledger).await.ok()?;
+        (leased.get::<i64, _>(0) == 1).then_some(())
+    })
+    .await;
+    let breaker = breaker.unwrap();
+    until(async || (breaker.admit(Instant::now()) == Admission::Probe).then_some(())).await;
 }

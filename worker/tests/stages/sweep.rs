@@ -32,7 +32,7 @@ async fn age(bench: &Bench, by: Duration) {
 }
 
 /// The ledger, to be written to behind its back.
-async fn open(bench: &Bench) -> SqliteConnection {
+pub(crate) async fn open(bench: &Bench) -> SqliteConnection {
     let url = format!("sqlite:{}/ledger.db", bench.folder.path().display());
     SqliteConnection::connect(&url).await.unwrap()
 }

@@ -1,19 +1,22 @@
 //! A configured target that people disable, enable and test while the worker runs.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use common::{
     delivery::{Answer, Delivery, State, Tested},
     envelope,
-    ledger::{Act, DeliveryFilter, DeliveryRow, TestState},
+    ledger::{Act, DeliveryFilter, DeliveryRow, Leave, TestState},
     queue::Feed,
 };
 use uuid::Uuid;
 
-use crate::bench::{Bench, envelope_of, inbound, until};
+use crate::bench::{Bench, envelope_of, event, inbound, log, until};
 
 async fn unsubscribe(bench: &Bench, number: usize) {
     let envelope = envelope_of("shop", &format!("user{number}@example.com"));
@@ -139,6 +142,22 @@ async fn what_waits_for_a_disabled_target_is_parked_by_several_workers_and_its_m
     // Each worker's breaker opened at the first failure, and what its probe finds is a leftover.
     let attempts = deliveries(&bench).await.into_iter().map(|row| row.attempts);
     assert!(attempts.sum::<i64>() <= 2);
+}
+
+#[tokio::test]
+async fn what_a_dead_worker_had_in_hand_for_a_target_that_was_disabled_since_is_parked() {
+    let bench = Bench::new().await;
+    let delivery = Delivery::new(event(), "log");
+    bench.ledger.adopt(&delivery).await.unwrap();
+    let (ids, lease) = ([delivery.id], Duration::from_secs(4));
+    let dead = bench.ledger.take(&ids, Uuid::now_v7(), lease);
+    assert!(matches!(dead.await.unwrap()[..], [Leave::Granted { .. }]));
+    bench.publish(log(Feed::Urgent), delivery.encode()).await;
+    disable(&bench).await;
+    bench.work();
+    are(&bench, 1, State::Parked).await;
+    bench.taken(Feed::Urgent).await;
+    assert!(!bench.file().exists(), "it is not told");
 }
 
 #[tokio::test]

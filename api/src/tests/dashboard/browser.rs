@@ -1,6 +1,11 @@
 //! A browser without script: it keeps a cookie, and sends forms with what their pages put into them.
 
+use std::time::{Duration, Instant};
+
 use super::*;
+
+/// A page is waited for no longer.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// What it shows.
 #[derive(Debug)]
@@ -95,6 +100,23 @@ impl<'a> Browser<'a> {
     pub(super) async fn get(&self, path: &str) -> Shown {
         self.ask("GET", path, &[("accept", "text/html")], String::new())
             .await
+    }
+
+    /// What a page shows once it has all of these: numbers may be a moment old.
+    pub(super) async fn in_the_end(&self, path: &str, texts: &[&str]) -> Shown {
+        let begun = Instant::now();
+        loop {
+            let shown = self.get(path).await;
+            if texts.iter().all(|text| shown.has(text)) {
+                return shown;
+            }
+            assert!(
+                begun.elapsed() < LIMIT,
+                "{texts:?} are never in {}",
+                shown.text
+            );
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Sends a form of a page of ours, with the session's token.

@@ -17,16 +17,9 @@ async fn it_tells_what_came_what_waits_and_what_is_in_trouble() {
             .quarantine(&unreadable, "test", "no JSON")
             .await
             .unwrap();
-        // Numbers may be a moment old.
-        let shown = loop {
-            let shown = browser.get("/").await;
-            if shown.has(&format!("/deliveries/{dead}"))
-                && shown.has("/quarantine?state=held\">1</a>")
-            {
-                break shown;
-            }
-            tokio::task::yield_now().await;
-        };
+        let deadline = format!("/deliveries/{dead}");
+        let held = "/quarantine?state=held\">1</a>";
+        let shown = browser.in_the_end("/", &[&deadline, held]).await;
         shown.shows(&[
             "<dt>Dead</dt><dd><a href=\"/deliveries?state=dead\">1</a>",
             "<title>1 opened</title>",

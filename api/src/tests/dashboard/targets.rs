@@ -136,14 +136,9 @@ async fn a_target_that_is_left_alone_is_told_with_the_time_since_when() {
             "<dt>Breaker</dt><dd><span class=\"badge is-open\">",
             "since <time ",
         ]);
-        // Numbers may be a moment old.
-        while !browser
-            .get("/")
-            .await
-            .has("breaker <span class=\"badge is-open\">")
-        {
-            tokio::task::yield_now().await;
-        }
+        browser
+            .in_the_end("/", &["breaker <span class=\"badge is-open\">"])
+            .await;
     })
     .await;
 }
@@ -173,14 +168,9 @@ async fn a_configured_target_is_disabled_for_a_reason_enabled_and_tested() {
             .get("/targets")
             .await
             .shows(&["by the write key: it &lt;moves&gt;"]);
-        // Numbers may be a moment old.
-        while !browser
-            .get("/")
-            .await
-            .has("slack</a> <span class=\"badge is-disabled\">")
-        {
-            tokio::task::yield_now().await;
-        }
+        browser
+            .in_the_end("/", &["slack</a> <span class=\"badge is-disabled\">"])
+            .await;
         let shown = browser.post("/targets/slack/enable", &[]).await;
         browser
             .get(shown.location())

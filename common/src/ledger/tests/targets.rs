@@ -154,6 +154,7 @@ async fn a_test_is_taken_once_and_told_of_and_forgotten_in_the_end() {
             let query = ledger.query(text).bind(period(age));
             query.execute(&ledger.pool).await.unwrap();
             assert_eq!(ledger.asked_target_tests().await.unwrap(), []);
+            assert!(!ledger.take_target_test(other).await.unwrap());
             if known == 1 {
                 ledger
                     .ask_target_test(Uuid::now_v7(), "slack", &asks)
