@@ -1,5 +1,6 @@
 //! Mandrill: a form whose one field is a JSON array of events, signed over the URL as it is registered there and the
-//! field. Beside what happens to messages it tells of changes of its own rejection list, which may have no time.
+//! field. Beside what happens to messages it tells of changes of its own rejection list, which may have no time:
+//! then a removal from it lifts nothing, and waits in quarantine for a person.
 //!
 //! Before it has shown its key it posts no events, signed with a key that everybody knows.
 
