@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use serde::Serialize;
-use serde_json::json;
 use sqlx::{Row, any::AnyRow};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Ledger, Result, micros, parsed, rows, timestamp};
+use super::{Ledger, Result, micros, parsed, period, timestamp};
 use crate::{calendar, event::Kind};
 
 /// The most late ones that are named.
-const NAMED: i64 = 200;
+const NAMED: usize = 200;
 
 /// What mailbox providers give a sender: Gmail and Yahoo want an opt-out honoured within two days.
 const TWO_DAYS: Duration = Duration::from_hours(48);
@@ -91,6 +90,21 @@ pub struct Late {
     pub took_hours: f64,
     /// The delivery's present state; `applied` for our own ledger.
     pub state: String,
+}
+
+/// Opt-outs by when they were received, and from when on it is too late for them to hold.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    from: Timestamp,
+    to: Timestamp,
+    late_from: LateFrom,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum LateFrom {
+    /// So long after the receipt.
+    Age(Duration),
+    Moment(Timestamp),
 }
 
 /// By when an opt-out has to hold.
@@ -239,36 +253,41 @@ impl Ledger {
         to: Timestamp,
         now: Timestamp,
     ) -> Result<Overdue> {
-        let (late_from, spans) = match deadline {
-            Deadline::TwoDays => {
-                let late_from = format!("events.received_at + {}", TWO_DAYS.as_micros());
-                let span = json!({ "from": micros(from), "to": micros(to) });
-                (late_from, vec![span])
-            }
-            Deadline::BusinessDays => {
-                let late_from = "CAST(rows.value->>'late_from' AS BIGINT)".to_owned();
-                (late_from, days(from, to))
-            }
+        let spans = match deadline {
+            Deadline::TwoDays => vec![Span {
+                from,
+                to,
+                late_from: LateFrom::Age(TWO_DAYS),
+            }],
+            Deadline::BusinessDays => days(from, to),
         };
-        // SQLite joins in the order of a CROSS JOIN; left to itself it reads every opt-out that there ever was.
-        let opt_outs = "FROM {rows} CROSS JOIN events";
-        let of_the_span = "effect = 'suppress'
-            AND events.received_at >= CAST(rows.value->>'from' AS BIGINT)
-            AND events.received_at < CAST(rows.value->>'to' AS BIGINT)";
-        let text = format!(
-            "SELECT id, source, kind, received_at, target, held_at, state, COUNT(*) OVER () FROM (
-                SELECT events.id AS id, source, events.kind AS kind, received_at, CAST(NULL AS TEXT) AS target,
-                    recorded_at AS held_at, 'applied' AS state
-                {opt_outs} WHERE {of_the_span} AND recorded_at >= {late_from}
-                UNION ALL
-                SELECT events.id AS id, source, events.kind AS kind, received_at, target,
-                    first_delivered_at AS held_at, state
-                {opt_outs} JOIN deliveries ON event_id = events.id
-                WHERE {of_the_span} AND COALESCE(first_delivered_at, $2) >= {late_from}
-            ) AS late ORDER BY received_at, id, target LIMIT {NAMED}"
-        );
-        let query = self.query(&text).bind(rows(&spans)).bind(micros(now));
-        let found = query.fetch_all(&self.pool).await?;
+        let mut overdue = Overdue {
+            count: 0,
+            items: vec![],
+        };
+        for span in spans {
+            let late = self.late_of(span, now).await?;
+            overdue.count += late.count;
+            let room = NAMED.saturating_sub(overdue.items.len());
+            overdue.items.extend(late.items.into_iter().take(room));
+        }
+        Ok(overdue)
+    }
+
+    /// What is late of one span. All spans in one query would be shorter; but PostgreSQL takes bounds that it reads from a
+    /// table to hold most of the ledger, and reads all of it.
+    async fn late_of(&self, span: Span, now: Timestamp) -> Result<Overdue> {
+        let (late_from, moment) = match span.late_from {
+            LateFrom::Age(age) => ("received_at + $3", period(age)),
+            LateFrom::Moment(moment) => ("$3", micros(moment)),
+        };
+        let query = self.query(&late_text(late_from));
+        let query = query.bind(micros(span.from)).bind(micros(span.to));
+        let query = query.bind(moment).bind(micros(now));
+        let found = query
+            .bind(i64::try_from(NAMED).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await?;
         let count = found.first().map_or(Ok(0), |row| row.try_get(7))?;
         let items = found
             .iter()
@@ -278,16 +297,33 @@ impl Ledger {
     }
 }
 
+/// The opt-outs of a time span ($1, $2) that came to hold in the ledger or at a target after `late_from`, or, seen at $4, do not
+/// hold yet.
+pub(super) fn late_text(late_from: &str) -> String {
+    format!(
+        "SELECT id, source, kind, received_at, target, held_at, state, COUNT(*) OVER () FROM (
+            SELECT id, source, kind, received_at, CAST(NULL AS TEXT) AS target, recorded_at AS held_at, 'applied' AS state
+            FROM events WHERE {OPT_OUTS} AND recorded_at >= {late_from}
+            UNION ALL
+            SELECT events.id, source, events.kind, received_at, target, first_delivered_at, state
+            FROM events JOIN deliveries ON event_id = events.id
+            WHERE {OPT_OUTS} AND COALESCE(first_delivered_at, $4) >= {late_from}
+        ) AS late ORDER BY received_at, id, target LIMIT $5"
+    )
+}
+
 /// The UTC days of a time span, each with the moment at which what was received on it is late by law.
-fn days(from: Timestamp, to: Timestamp) -> Vec<serde_json::Value> {
+fn days(from: Timestamp, to: Timestamp) -> Vec<Span> {
     let start = |day: Date| Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp());
     let first = from.to_zoned(TimeZone::UTC).date();
     std::iter::successors(Some(first), |day| day.checked_add(1.day()).ok())
         .map_while(|day| {
             let (begin, end) = (start(day)?, start(day.tomorrow().ok()?)?);
-            let late_from = calendar::late_from(begin)?;
-            (begin < to).then(|| {
-                json!({ "from": micros(begin.max(from)), "to": micros(end.min(to)), "late_from": micros(late_from) })
+            let late_from = LateFrom::Moment(calendar::late_from(begin)?);
+            (begin < to).then(|| Span {
+                from: begin.max(from),
+                to: end.min(to),
+                late_from,
             })
         })
         .collect()

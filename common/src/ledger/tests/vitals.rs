@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{plans::plan, *};
 use crate::ledger::{
+    compliance::late_text,
     suppressions::{Order, listing},
     vitals::{DUE_FIRST, LAST_FAILED, LAST_HEARD, MINUTES, UNFINISHED},
 };
@@ -58,7 +59,17 @@ async fn it_is_asked_by_indexes_however_much_there_ever_was() {
         fill(ledger).await;
         let since = micros(clock::now()) - 3_600_000_000;
         let slack = || "slack".to_owned();
+        let late = late_text("received_at + $3");
+        let late = late.as_str();
         let plans = [
+            (
+                late,
+                plan(ledger, late, |query| {
+                    let span = query.bind(since).bind(i64::MAX);
+                    span.bind(0_i64).bind(i64::MAX).bind(10_i64)
+                })
+                .await,
+            ),
             (
                 MINUTES,
                 plan(ledger, MINUTES, |query| query.bind(since)).await,
