@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use common::{
     config::Rate,
     delivery::{Answer, Delivery},
-    event,
+    event::{self, GLOBAL},
     outbound::Outbound,
     settings::Section,
 };
@@ -57,6 +57,12 @@ pub trait Target: Send + Sync {
     /// the contact all the same.
     fn decides(&self) -> bool {
         false
+    }
+
+    /// Whether a suppression in the scope `standing` keeps a lift in the scope `lifted` from it. More do where it has one
+    /// list for several scopes.
+    fn keeps(&self, lifted: &str, standing: &str) -> bool {
+        standing == lifted || standing == GLOBAL
     }
 
     /// Tells it of these deliveries (1 to [`Target::batch`]); the answers are in their order, one each.
