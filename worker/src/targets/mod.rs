@@ -5,16 +5,27 @@
 //! the [`Section`], so no central list of options grows. A target knows no queue and no ledger: it is given deliveries
 //! and says what came of them; slots, rate, breaker, schedule and recording are the deliver stage's.
 //!
+//! A platform that sends, and is told whom it must not send to, is a `Platform` of `platform`: its settings, its
+//! requests, and which of its answers mean what. All else such platforms have in common.
+//!
 //! What an answer says as its `why` may be logged, so it holds no address, no body and no secret. Its excerpt goes to
 //! the ledger only, and may quote what the system answered.
 
+mod brevo;
 mod database;
 mod file;
 #[cfg(test)]
 mod hostile;
 mod http;
 mod jira;
+mod mailchimp;
+mod mailgun;
+mod platform;
+mod postmark;
+mod resend;
+mod sendgrid;
 mod slack;
+mod sparkpost;
 #[cfg(test)]
 pub(crate) mod standin;
 mod template;
@@ -32,11 +43,18 @@ use common::{
 
 /// Every kind of target, by name in alphabetical order.
 pub const KINDS: &[Kind] = &[
+    brevo::KIND,
     database::KIND,
     file::KIND,
     http::KIND,
     jira::KIND,
+    mailchimp::KIND,
+    mailgun::KIND,
+    postmark::KIND,
+    resend::KIND,
+    sendgrid::KIND,
     slack::KIND,
+    sparkpost::KIND,
     zendesk::KIND,
 ];
 
