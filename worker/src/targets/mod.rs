@@ -24,6 +24,7 @@ mod platform;
 mod postmark;
 mod resend;
 mod sendgrid;
+mod ses;
 mod slack;
 mod sparkpost;
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub const KINDS: &[Kind] = &[
     postmark::KIND,
     resend::KIND,
     sendgrid::KIND,
+    ses::KIND,
     slack::KIND,
     sparkpost::KIND,
     zendesk::KIND,

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 use super::{Setup, Target, ticket::said};
 
-pub(super) use api::{Api, Credential, accepted, read};
+pub(super) use api::{Api, Credential, accepted, path, read};
 pub(super) use scopes::Scopes;
 
 /// A platform's own part.
