@@ -12,14 +12,19 @@
 //! the ledger only, and may quote what the system answered.
 
 mod brevo;
+mod customerio;
 mod database;
 mod file;
 #[cfg(test)]
 mod hostile;
 mod http;
+mod hubspot;
 mod jira;
+mod klaviyo;
 mod mailchimp;
+mod mailersend;
 mod mailgun;
+mod mailjet;
 mod platform;
 mod postmark;
 mod resend;
@@ -45,12 +50,17 @@ use common::{
 /// Every kind of target, by name in alphabetical order.
 pub const KINDS: &[Kind] = &[
     brevo::KIND,
+    customerio::KIND,
     database::KIND,
     file::KIND,
     http::KIND,
+    hubspot::KIND,
     jira::KIND,
+    klaviyo::KIND,
     mailchimp::KIND,
+    mailersend::KIND,
     mailgun::KIND,
+    mailjet::KIND,
     postmark::KIND,
     resend::KIND,
     sendgrid::KIND,
