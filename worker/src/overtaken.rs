@@ -25,27 +25,54 @@ pub(crate) async fn deliver(
     if !outlet.target.decides() {
         return Ok(outlet.target.deliver(deliveries).await);
     }
-    let mut answers = Vec::with_capacity(deliveries.len());
-    for delivery in deliveries {
-        match standing(app, delivery).await? {
-            Some(answer) => answers.push(answer),
-            None => answers.extend(outlet.target.deliver(std::slice::from_ref(delivery)).await),
-        }
-    }
-    Ok(answers)
+    let standing = standing(app, outlet, deliveries).await?;
+    let due = deliveries.iter().zip(&standing);
+    let due: Vec<_> = due
+        .filter(|(_, why)| why.is_none())
+        .map(|(delivery, _)| delivery.clone())
+        .collect();
+    let told = if due.is_empty() {
+        vec![]
+    } else {
+        outlet.target.deliver(&due).await
+    };
+    let mut told = told.into_iter();
+    let none = || Answer::retry("the target's code gave no answer");
+    let answers = standing
+        .into_iter()
+        .map(|why| why.unwrap_or_else(|| told.next().unwrap_or_else(none)));
+    Ok(answers.collect())
 }
 
-/// Why the target is not told, if it is not.
-async fn standing(app: &App, delivery: &Delivery) -> ledger::Result<Option<Answer>> {
-    let event = &delivery.event;
-    let (Effect::Clear, Some(contact)) = (event.effect, &event.contact) else {
-        return Ok(None);
+/// Why the target is not told, of each delivery of which it is not.
+async fn standing(
+    app: &App,
+    outlet: &Outlet,
+    deliveries: &[Delivery],
+) -> ledger::Result<Vec<Option<Answer>>> {
+    let lifted = |delivery: &Delivery| delivery.event.effect == Effect::Clear;
+    let lifts = deliveries.iter().filter(|delivery| lifted(delivery));
+    // In all scopes, since only the target knows which of them one of its lists stands for.
+    let questions: Vec<_> = lifts
+        .filter_map(|delivery| Some((delivery.event.contact.as_ref()?, None)))
+        .collect();
+    let found = if questions.is_empty() {
+        vec![]
+    } else {
+        app.ledger.check_each(&questions).await?
     };
-    let standing = app.ledger.check(contact, Some(&event.scope)).await?;
-    Ok(standing.first().map(|by| {
-        Answer::done(format!(
+    let mut found = found.into_iter();
+    let answers = deliveries.iter().map(|delivery| {
+        let event = &delivery.event;
+        if !lifted(delivery) || event.contact.is_none() {
+            return None;
+        }
+        let mut standing = found.next()?.into_iter();
+        let by = standing.find(|by| outlet.target.keeps(&event.scope, &by.scope))?;
+        Some(Answer::done(format!(
             "not told, since the contact is suppressed all the same: {} by {} in the scope {}",
             by.kind, by.source, by.scope
-        ))
-    }))
+        )))
+    });
+    Ok(answers.collect())
 }

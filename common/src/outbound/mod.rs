@@ -119,8 +119,13 @@ impl Outbound {
     /// Without encryption whoever stands between reads addresses and credentials, so `http://` is taken only where
     /// `allow_http` says so or the host is an address in `outbound.allow_networks`.
     pub fn read_url(&self, section: &mut Section) -> Option<Url> {
+        self.read_url_or(section, None)
+    }
+
+    /// The same, where a system that has one address needs none to be written.
+    pub fn read_url_or(&self, section: &mut Section, default: Option<&str>) -> Option<Url> {
         let allow_http = section.or("allow_http", false);
-        let text = section.secret("url")?;
+        let text = section.secret_url("url", default)?;
         let checked = match Url::parse(text.expose_secret()) {
             Err(error) => Err(format!("is no URL: {error}")),
             Ok(url) if url.scheme() == "http" && !allow_http && !self.guard.lists(&url) => Err(

@@ -14,6 +14,13 @@ use crate::{
     delivery::{Answer, Outcome},
 };
 
+/// What says instead of `Retry-After` when a rate limit is over: Klaviyo and Resend, SendGrid, Brevo.
+const RESETS: [&str; 3] = [
+    "ratelimit-reset",
+    "x-ratelimit-reset",
+    "x-sib-ratelimit-reset",
+];
+
 /// Of an answer this much is kept in the ledger.
 const EXCERPT_LIMIT: usize = 2 << 10;
 
@@ -27,12 +34,17 @@ pub struct Reply {
 
 impl Reply {
     pub(super) fn new(status: StatusCode, headers: &HeaderMap) -> Self {
-        let stated = headers
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok());
+        let stated = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let now = clock::now();
+        let mut retry_after = stated(RETRY_AFTER.as_str()).and_then(|text| pause(text, now));
+        // With any other answer they only say when the count begins anew.
+        if status == StatusCode::TOO_MANY_REQUESTS && retry_after.is_none() {
+            let resets = RESETS.iter().filter_map(|name| stated(name));
+            retry_after = resets.filter_map(|text| reset(text, now)).max();
+        }
         Self {
             status,
-            retry_after: stated.and_then(|text| pause(text, clock::now())),
+            retry_after,
             body: vec![],
         }
     }
@@ -96,6 +108,17 @@ fn pause(stated: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
 }
 
+/// When a limit is over: seconds from now, or, where that would be years, seconds since 1970.
+fn reset(stated: &str, now: Timestamp) -> Option<Duration> {
+    const YEAR: u64 = 365 * 24 * 60 * 60;
+    let seconds: u64 = stated.trim().parse().ok()?;
+    if seconds < YEAR {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = Timestamp::from_second(seconds.try_into().ok()?).ok()?;
+    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +172,33 @@ mod tests {
         for nonsense in ["soon", "-5", "1.5", ""] {
             assert_eq!(pause(nonsense, now), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_rate_limit_s_end_is_heeded_where_no_retry_after_stands_beside_it() {
+        let pause = |status: u16, headers: &[(&'static str, &str)]| {
+            let headers = headers.iter().map(|(name, value)| {
+                let name = reqwest::header::HeaderName::from_static(name);
+                (name, value.parse().unwrap())
+            });
+            Reply::new(
+                StatusCode::from_u16(status).unwrap(),
+                &headers.collect::<HeaderMap>(),
+            )
+            .retry_after
+        };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(pause(429, &[("ratelimit-reset", "9")]), seconds(9));
+        assert_eq!(pause(429, &[("x-sib-ratelimit-reset", "5")]), seconds(5));
+        assert_eq!(
+            pause(429, &[("retry-after", "3"), ("ratelimit-reset", "9")]),
+            seconds(3)
+        );
+        assert_eq!(pause(503, &[("ratelimit-reset", "9")]), None);
+        assert_eq!(pause(429, &[("x-ratelimit-reset", "soon")]), None);
+        let now = "2026-11-22T21:00:00Z".parse().unwrap();
+        assert_eq!(reset("1795381230", now), seconds(30));
+        assert_eq!(reset("1695381230", now), seconds(0));
     }
 
     #[test]

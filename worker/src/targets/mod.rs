@@ -5,16 +5,33 @@
 //! the [`Section`], so no central list of options grows. A target knows no queue and no ledger: it is given deliveries
 //! and says what came of them; slots, rate, breaker, schedule and recording are the deliver stage's.
 //!
+//! A platform that sends, and is told whom it must not send to, is a `Platform` of `platform`: its settings, its
+//! requests, and which of its answers mean what. All else such platforms have in common.
+//!
 //! What an answer says as its `why` may be logged, so it holds no address, no body and no secret. Its excerpt goes to
 //! the ledger only, and may quote what the system answered.
 
+mod brevo;
+mod customerio;
 mod database;
 mod file;
 #[cfg(test)]
 mod hostile;
 mod http;
+mod hubspot;
 mod jira;
+mod klaviyo;
+mod mailchimp;
+mod mailersend;
+mod mailgun;
+mod mailjet;
+mod platform;
+mod postmark;
+mod resend;
+mod sendgrid;
+mod ses;
 mod slack;
+mod sparkpost;
 #[cfg(test)]
 pub(crate) mod standin;
 mod template;
@@ -25,18 +42,31 @@ use async_trait::async_trait;
 use common::{
     config::Rate,
     delivery::{Answer, Delivery},
-    event,
+    event::{self, GLOBAL},
     outbound::Outbound,
     settings::Section,
 };
 
 /// Every kind of target, by name in alphabetical order.
 pub const KINDS: &[Kind] = &[
+    brevo::KIND,
+    customerio::KIND,
     database::KIND,
     file::KIND,
     http::KIND,
+    hubspot::KIND,
     jira::KIND,
+    klaviyo::KIND,
+    mailchimp::KIND,
+    mailersend::KIND,
+    mailgun::KIND,
+    mailjet::KIND,
+    postmark::KIND,
+    resend::KIND,
+    sendgrid::KIND,
+    ses::KIND,
     slack::KIND,
+    sparkpost::KIND,
     zendesk::KIND,
 ];
 
@@ -57,6 +87,12 @@ pub trait Target: Send + Sync {
     /// the contact all the same.
     fn decides(&self) -> bool {
         false
+    }
+
+    /// Whether a suppression in the scope `standing` keeps a lift in the scope `lifted` from it. More do where it has one
+    /// list for several scopes.
+    fn keeps(&self, lifted: &str, standing: &str) -> bool {
+        standing == lifted || standing == GLOBAL
     }
 
     /// Tells it of these deliveries (1 to [`Target::batch`]); the answers are in their order, one each.

@@ -21,6 +21,7 @@ use worker::Admission;
 
 use crate::{
     bench::{Bench, envelope_of, inbound, log, until},
+    receiver::Receiver,
     sweep::open,
 };
 
@@ -73,6 +74,39 @@ async fn a_lift_is_told_to_a_database_only_once_nothing_suppresses_the_contact_a
 }
 
 #[tokio::test]
+async fn a_platform_is_told_of_a_lift_only_once_none_of_the_scopes_that_its_list_is_suppresses() {
+    let platform = Receiver::start().await;
+    let settings = format!(
+        "[[sources]]\nname = 'mail'\nprovider = 'postmark'\nauth = {{ kind = 'none' }}\n\
+         [[targets]]\nname = 'other'\nkind = 'sendgrid'\nevents = ['unsubscribed', 'resubscribed']\ntoken = 't'\n\
+         url = '{}'\nscopes = {{ '*' = '7' }}\n[outbound]\nallow_networks = ['127.0.0.0/8']",
+        platform.url("")
+    );
+    let bench = Bench::with("", &settings).await;
+    bench.work();
+    let suppressed = "/v3/asm/groups/7/suppressions";
+    let lifted = "/v3/asm/groups/7/suppressions/user%40example.com";
+    let day = |day: u32| format!("2026-02-0{day}T00:00:00Z");
+    let steps = [
+        (changed_in("outbound", true, &day(1)), (1, 0)),
+        (changed_in("broadcast", true, &day(2)), (2, 0)),
+        (changed_in("outbound", false, &day(3)), (2, 0)),
+        (changed_in("broadcast", false, &day(4)), (2, 1)),
+    ];
+    for (number, (envelope, (suppressions, lifts))) in steps.into_iter().enumerate() {
+        bench
+            .publish(inbound(), envelope::encode([&envelope]))
+            .await;
+        bench.delivery(State::Delivered, 2 * (number + 1)).await;
+        let heard = (
+            platform.heard(suppressed).len(),
+            platform.heard(lifted).len(),
+        );
+        assert_eq!(heard, (suppressions, lifts), "step {number}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_told_of_a_contact_that_was_erased() {
     let bench = Bench::new().await;
     bench.work();
@@ -96,13 +130,17 @@ async fn nobody_is_told_of_a_contact_that_was_erased() {
 
 /// Postmark's message that it suppresses, or does not any more.
 fn changed(suppress: bool, at: &str) -> Envelope {
+    changed_in("outbound", suppress, at)
+}
+
+fn changed_in(stream: &str, suppress: bool, at: &str) -> Envelope {
     let reason = if suppress {
         "\"ManualSuppression\""
     } else {
         "null"
     };
     let body = format!(
-        r#"{{"RecordType":"SubscriptionChange","MessageID":null,"ServerID":1,"MessageStream":"outbound","ChangedAt":"{at}",
+        r#"{{"RecordType":"SubscriptionChange","MessageID":null,"ServerID":1,"MessageStream":"{stream}","ChangedAt":"{at}",
         "Recipient":"user@example.com","Origin":"Recipient","SuppressSending":{suppress},"SuppressionReason":{reason},"Tag":null,"Metadata":{{}}}}"#
     );
     Envelope {

@@ -1,0 +1,133 @@
+//! SendGrid: its global suppressions and those of its unsubscribe groups.
+//!
+//! <https://www.twilio.com/docs/sendgrid/api-reference/suppressions-global-suppressions/add-recipient-addresses-to-the-global-suppression-group>,
+//! <https://www.twilio.com/docs/sendgrid/api-reference/suppressions-suppressions/add-suppressions-to-a-suppression-group>.
+//! A list is `global` or a group's number, which is what a `sendgrid` source's events have as their scope. To a group that
+//! does not exist SendGrid adds nobody, but suppresses them globally. What it has found out itself, its bounces and spam
+//! reports, is another matter and stays as it is.
+//!
+//! No figure is documented for these requests; each answer has its own limit
+//! (<https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits>).
+
+use async_trait::async_trait;
+use common::{delivery::Answer, settings::Section};
+use reqwest::Method;
+use serde_json::json;
+
+use super::{
+    Kind, Setup, Target,
+    platform::{self, Api, Call, Credential, Platform, Scopes},
+};
+
+pub(super) const KIND: Kind = Kind {
+    name: "sendgrid",
+    rate: None,
+    build,
+};
+
+/// No limit is documented.
+const BATCH: usize = 100;
+
+const GLOBAL: &str = "global";
+
+struct SendGrid(Api);
+
+fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
+    let url = "https://api.sendgrid.com";
+    let api = Api::read(section, setup, Some(url), Credential::Bearer);
+    let scopes = Scopes::read(section, |list| {
+        let known = list == GLOBAL || list.bytes().all(|byte| byte.is_ascii_digit());
+        known.then_some(()).ok_or_else(|| {
+            format!("is {list:?}, but \"global\" or the number of an unsubscribe group is needed")
+        })
+    });
+    Some(platform::target(SendGrid(api?), scopes?, setup))
+}
+
+#[async_trait]
+impl Platform for SendGrid {
+    fn most(&self) -> usize {
+        BATCH
+    }
+
+    fn batch(&self, _list: &str, suppress: bool) -> usize {
+        if suppress { BATCH } else { 1 }
+    }
+
+    async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
+        let mut path = match call.list {
+            GLOBAL => vec!["v3", "asm", "suppressions", "global"],
+            group => vec!["v3", "asm", "groups", group, "suppressions"],
+        };
+        let reply = if call.suppress {
+            let body = json!({"recipient_emails": call.addresses()});
+            self.0.send(Method::POST, &path, &body, call.deadline).await
+        } else {
+            path.push(call.address());
+            self.0.ask(Method::DELETE, &path, call.deadline).await
+        };
+        let already: &[u16] = if call.suppress { &[] } else { &[404] };
+        call.settled(reply?, already)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::platform::rehearsal::{Limit, Vendor, json, rehearsals, set};
+    use crate::targets::standin::{mistakes, response};
+
+    const VENDOR: Vendor = Vendor {
+        kind: KIND,
+        settings: "",
+        lists: ["global", "7"],
+        limit: Limit::Unix("x-ratelimit-reset"),
+        answer: |request, parts, listed| {
+            if request.header("authorization") != "Bearer s3cret" {
+                let error = json!({"errors": [{"message": "authorization grant is invalid"}]});
+                return json(401, &error);
+            }
+            let (list, address) = match parts[..] {
+                ["v3", "asm", "suppressions", "global"] => (GLOBAL, None),
+                ["v3", "asm", "suppressions", "global", address] => (GLOBAL, Some(address)),
+                ["v3", "asm", "groups", group, "suppressions"] => (group, None),
+                ["v3", "asm", "groups", group, "suppressions", address] => (group, Some(address)),
+                _ => return json(404, &json!({"errors": [{"message": "not found"}]})),
+            };
+            match (request.method.as_str(), address) {
+                ("POST", None) => {
+                    let body = request.json();
+                    let asked = body["recipient_emails"].as_array().unwrap();
+                    let asked: Vec<_> = asked.iter().map(|one| one.as_str().unwrap()).collect();
+                    assert!(!asked.is_empty());
+                    if asked.iter().any(|address| address.starts_with("bad")) {
+                        let error = json!({"errors": [{"message": "email is invalid"}]});
+                        return json(400, &error);
+                    }
+                    for address in &asked {
+                        set(listed, list, address, true);
+                    }
+                    json(201, &json!({"recipient_emails": asked}))
+                }
+                ("DELETE", Some(address)) => match set(listed, list, address, false) {
+                    true => response(204, ""),
+                    false => json(404, &json!({"errors": [{"message": "resource not found"}]})),
+                },
+                _ => json(405, &json!({"errors": [{"message": "method not allowed"}]})),
+            }
+        },
+    };
+
+    rehearsals!(VENDOR);
+
+    #[test]
+    fn a_list_is_global_or_a_group_s_number() {
+        let settings = "token = 't'\nscopes = { news = 'newsletter' }";
+        let mistakes = mistakes(KIND, settings);
+        assert_eq!(mistakes.len(), 1);
+        assert!(
+            mistakes[0].starts_with("scopes.news: is \"newsletter\""),
+            "{mistakes:?}"
+        );
+    }
+}

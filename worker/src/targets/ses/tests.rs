@@ -1,0 +1,230 @@
+//! Amazon SES as it is documented: signatures, the suppression list, contact lists with topics.
+
+use super::*;
+use crate::targets::{
+    platform::rehearsal::{Limit, Listed, Vendor, json, lift, rehearsals, set, suppress, told},
+    standin::{Received, mistakes, response, verdict},
+};
+use axum::{body::Body, http::Response};
+use common::event::Kind as EventKind;
+
+const VENDOR: Vendor = Vendor {
+    kind: KIND,
+    settings: "region = 'eu-central-1'\naccess_key = 'AKID'",
+    lists: ["global", "letters:offers"],
+    limit: Limit::Seconds("retry-after"),
+    answer,
+};
+
+const WHOLE: Vendor = Vendor {
+    lists: ["letters", "global"],
+    ..VENDOR
+};
+
+fn answer(request: &Received, parts: &[&str], listed: &mut Listed) -> Response<Body> {
+    if let Err(response) = signed(request) {
+        return response;
+    }
+    let not_found = json(404, &json!({"message": "not found"}));
+    let invalid = json(400, &json!({"message": "invalid email address"}));
+    match (request.method.as_str(), parts) {
+        ("PUT", ["v2", "email", "suppression", "addresses"]) => {
+            let body = request.json();
+            let address = body["EmailAddress"].as_str().unwrap();
+            assert!(["BOUNCE", "COMPLAINT"].contains(&body["Reason"].as_str().unwrap()));
+            if address.starts_with("bad") {
+                return invalid;
+            }
+            set(listed, GLOBAL, address, true);
+            response(200, "{}")
+        }
+        ("DELETE", ["v2", "email", "suppression", "addresses", address]) => {
+            match set(listed, GLOBAL, address, false) {
+                true => response(200, "{}"),
+                false => not_found,
+            }
+        }
+        ("POST", ["v2", "email", "contact-lists", list, "contacts"]) => {
+            let body = request.json();
+            let address = body["EmailAddress"].as_str().unwrap();
+            if address.starts_with("bad") {
+                return invalid;
+            }
+            if !listed.insert((format!("contacts of {list}"), address.to_owned())) {
+                return json(400, &json!({"message": "already exists"}));
+            }
+            replace(listed, list, address, &body);
+            response(200, "{}")
+        }
+        (method, ["v2", "email", "contact-lists", list, "contacts", address]) => {
+            let entry = (format!("contacts of {list}"), (*address).to_owned());
+            match (listed.contains(&entry), method) {
+                (false, _) => not_found,
+                (true, "GET") => json(200, &contact(listed, list, address)),
+                (true, "PUT") => {
+                    replace(listed, list, address, &request.json());
+                    response(200, "{}")
+                }
+                _ => panic!("{method}"),
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Refuses what is not signed as AWS documents it.
+fn signed(request: &Received) -> Result<(), Response<Body>> {
+    let date = request.header("x-amz-date");
+    let at = format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        &date[..4],
+        &date[4..6],
+        &date[6..8],
+        &date[9..11],
+        &date[11..13],
+        &date[13..15]
+    );
+    let signer = Signer {
+        access_key: "AKID".to_owned(),
+        secret_key: "s3cret".into(),
+        region: "eu-central-1".to_owned(),
+        service: "ses",
+    };
+    let url = format!("http://{}{}", request.header("host"), request.path);
+    let method = request.method.as_str();
+    let expected = signer.sign(
+        method,
+        &url.parse().unwrap(),
+        &request.body,
+        at.parse().unwrap(),
+    );
+    if request.header("authorization") == expected.authorization {
+        return Ok(());
+    }
+    let why = "The request signature we calculated does not match the signature you provided.";
+    Err(json(403, &json!({"message": why})))
+}
+
+/// All that a list has of a contact, lost but for what the body says.
+fn replace(listed: &mut Listed, list: &str, address: &str, body: &Value) {
+    let prefix = format!("{list}:");
+    listed.retain(|(other, who)| who != address || !(other == list || other.starts_with(&prefix)));
+    set(listed, list, address, body["UnsubscribeAll"] == true);
+    let none = vec![];
+    for preference in body["TopicPreferences"].as_array().unwrap_or(&none) {
+        let topic = format!("{list}:{}", preference["TopicName"].as_str().unwrap());
+        set(
+            listed,
+            &topic,
+            address,
+            preference["SubscriptionStatus"] == "OPT_OUT",
+        );
+    }
+}
+
+fn contact(listed: &Listed, list: &str, address: &str) -> Value {
+    let topics = listed.iter().filter(|(_, who)| who == address);
+    let topics = topics.filter_map(|(other, _)| other.strip_prefix(&format!("{list}:")));
+    let topics: Vec<_> = topics
+        .map(|topic| json!({"TopicName": topic, "SubscriptionStatus": "OPT_OUT"}))
+        .collect();
+    let all = listed.contains(&(list.to_owned(), address.to_owned()));
+    json!({
+        "ContactListName": list,
+        "EmailAddress": address,
+        "TopicPreferences": topics,
+        "UnsubscribeAll": all,
+        "AttributesData": "{\"plan\":1}",
+        "CreatedTimestamp": 1,
+    })
+}
+
+rehearsals!(
+    VENDOR,
+    a_contact_is_suppressed_and_lifted_however_often_that_is_told,
+    a_rate_limit_is_waited_for_and_nothing_more_is_asked_of_it,
+    a_token_that_is_refused_is_tried_again_and_says_so,
+    one_contact_that_is_refused_costs_no_other
+);
+
+#[tokio::test]
+async fn a_contact_list_is_told_and_a_contact_that_is_not_there_is_made() {
+    WHOLE
+        .a_contact_is_suppressed_and_lifted_however_often_that_is_told()
+        .await;
+}
+
+#[tokio::test]
+async fn opting_out_of_one_topic_keeps_what_was_said_of_the_others() {
+    let running = VENDOR
+        .start("{ one = 'letters:one', two = 'letters:two' }")
+        .await;
+    for scope in ["one", "two"] {
+        let answer = running.tell(&suppress("jane@example.com", scope)).await;
+        assert_eq!(verdict(&answer), "done");
+    }
+    let lists = |running: &crate::targets::platform::rehearsal::Running| {
+        let lists = running.lists("jane@example.com").into_iter();
+        lists.filter(|list| list.contains(':')).collect::<Vec<_>>()
+    };
+    assert_eq!(lists(&running), ["letters:one", "letters:two"]);
+    let sent = running.received().pop().unwrap();
+    assert_eq!(sent.json()["AttributesData"], "{\"plan\":1}");
+    let answer = running.tell(&lift("jane@example.com", "one")).await;
+    assert_eq!(verdict(&answer), "done");
+    assert_eq!(lists(&running), ["letters:two"]);
+}
+
+#[tokio::test]
+async fn a_lift_makes_no_contact_and_opts_nobody_in_who_was_not_out() {
+    let running = VENDOR
+        .start("{ one = 'letters:one', all = 'letters' }")
+        .await;
+    running.tell(&suppress("joe@example.com", "all")).await;
+    let before = running.received().len();
+    for address in ["joe@example.com", "ann@example.com"] {
+        let answer = running.tell(&lift(address, "one")).await;
+        assert_eq!(verdict(&answer), "done");
+    }
+    let asked = running.received();
+    assert!(
+        asked[before..]
+            .iter()
+            .all(|request| request.method == Method::GET)
+    );
+}
+
+#[tokio::test]
+async fn a_bounce_is_entered_as_one_and_all_else_as_a_complaint() {
+    let running = VENDOR.usual().await;
+    for (kind, reason) in [
+        (EventKind::Bounced, "BOUNCE"),
+        (EventKind::Complained, "COMPLAINT"),
+        (EventKind::Unsubscribed, "COMPLAINT"),
+    ] {
+        let before = running.received().len();
+        running.tell(&told(kind, "jane@example.com", "news")).await;
+        assert_eq!(
+            running.received()[before..].first().unwrap().json()["Reason"],
+            reason
+        );
+    }
+}
+
+#[test]
+fn settings_that_cannot_work_are_mistakes_by_key() {
+    let good = "access_key = 'a'\ntoken = 't'\n";
+    let mistakes = mistakes(
+        KIND,
+        &format!("{good}region = 'Europe!'\nscopes = {{ news = 'a:b:c' }}"),
+    );
+    assert_eq!(mistakes.len(), 2);
+    assert!(
+        mistakes[0].starts_with("region: is \"Europe!\""),
+        "{mistakes:?}"
+    );
+    assert!(
+        mistakes[1].starts_with("scopes.news: is \"a:b:c\""),
+        "{mistakes:?}"
+    );
+}
