@@ -43,7 +43,7 @@ async fn standing(app: &App, delivery: &Delivery) -> ledger::Result<Option<Answe
     };
     let standing = app.ledger.check(contact, Some(&event.scope)).await?;
     Ok(standing.first().map(|by| {
-        Answer::done(format!(
+        Answer::withheld(format!(
             "not told, since the contact is suppressed all the same: {} by {} in the scope {}",
             by.kind, by.source, by.scope
         ))

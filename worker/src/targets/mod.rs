@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use common::{
     config::Rate,
     delivery::{Answer, Delivery},
-    event,
+    event::{self, GLOBAL},
     outbound::Outbound,
     settings::Section,
 };
@@ -57,6 +57,12 @@ pub trait Target: Send + Sync {
     /// the contact all the same.
     fn decides(&self) -> bool {
         false
+    }
+
+    /// Whether its platform, told of a change in the scope `told`, reports that as one in its own scope `reported`: for
+    /// targets that mirror a source. What concerns everything is reported in any.
+    fn reports(&self, told: &str, reported: &str) -> bool {
+        told == GLOBAL || told == reported
     }
 
     /// Tells it of these deliveries (1 to [`Target::batch`]); the answers are in their order, one each.
