@@ -65,6 +65,7 @@ pub(crate) async fn apply(
         // Who is told is the worker's affair, which enters the deliveries when it records the same.
         events: events.iter().map(|event| (event, vec![])).collect(),
         duplicates: vec![],
+        echoes: vec![],
         unreadable: vec![],
     };
     let recorded = asked(app.ledger.record(&[entry])).await?;

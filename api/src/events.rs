@@ -73,7 +73,11 @@ impl Shown {
             scope,
             ..
         } = &self.event;
-        let summary = format!("{kind} in {scope} by {source}");
+        let echo = match self.event.echo_of {
+            Some(of) => format!(", which only reports back that it was told of the event {of}"),
+            None => String::new(),
+        };
+        let summary = format!("{kind} in {scope} by {source}{echo}");
         Moment::new(self.event.occurred_at, What::Event, &self.event.id, summary)
     }
 }

@@ -162,6 +162,7 @@ async fn record(world: &World, together: u64, enough: Enough<'_>) -> anyhow::Res
                 provider: "sentinmail",
                 events: vec![(event, vec![])],
                 duplicates: vec![],
+                echoes: vec![],
                 unreadable: vec![],
             })
             .collect();

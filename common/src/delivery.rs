@@ -78,6 +78,8 @@ impl Delivery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Done,
+    /// Done without telling the target, which is not to hear of it any more.
+    Withheld,
     /// The target failed; try again after the schedule's delay, or the longer one that it asked for.
     Retry {
         after: Option<Duration>,
@@ -105,6 +107,13 @@ impl Answer {
             outcome: Outcome::Done,
             status: None,
             excerpt: Some(excerpt.into()),
+        }
+    }
+
+    pub fn withheld(why: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::Withheld,
+            ..Self::done(why)
         }
     }
 
@@ -145,7 +154,7 @@ impl Tested {
     /// What the target's answer says.
     pub fn of(answer: Answer, took: Duration) -> Self {
         let error = match answer.outcome {
-            Outcome::Done => None,
+            Outcome::Done | Outcome::Withheld => None,
             Outcome::Retry { why, .. } | Outcome::Dead { why } => Some(why),
         };
         Self {
@@ -164,7 +173,7 @@ pub struct Attempt {
     pub number: i64,
     pub started_at: Timestamp,
     pub duration_ms: i64,
-    /// `done`, `retry` or `dead`.
+    /// `done`, `withheld`, `retry` or `dead`.
     pub outcome: String,
     pub status: Option<i64>,
     pub error: Option<String>,

@@ -7,7 +7,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use metrics::counter;
 use tracing::{info, warn};
 
-use crate::lifecycle::Lifecycle;
+use crate::{ledger, lifecycle::Lifecycle};
 
 /// A step that takes longer has lost its store without being told, as behind a firewall that drops packets. Longer than
 /// the largest batch takes; whatever is cut off may be done twice.
@@ -54,6 +54,27 @@ where
             () = lifecycle.stopping() => return None,
         }
     }
+}
+
+/// Asks the ledger until it is there to answer. That it refuses what it is given is an answer.
+pub async fn answered<T, F>(
+    lifecycle: &Lifecycle,
+    what: &'static str,
+    mut ask: impl FnMut() -> F,
+) -> Option<ledger::Result<T>>
+where
+    F: Future<Output = ledger::Result<T>>,
+{
+    until_done(lifecycle, what, || {
+        let asked = ask();
+        async {
+            match asked.await {
+                Err(ledger::Error::Unavailable(error)) => Err(error),
+                answered => Ok(answered),
+            }
+        }
+    })
+    .await
 }
 
 #[cfg(test)]

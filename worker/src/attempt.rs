@@ -265,7 +265,12 @@ fn hold(lifecycle: &Lifecycle, item: Item, left: Duration) {
 /// A target that answers, even with a refusal, is well; one that fails counts towards its breaker.
 fn judge(outlet: &Outlet, answers: &[Answer]) {
     let before = outlet.breaker.level();
-    let well = |answer: &Answer| matches!(answer.outcome, Outcome::Done | Outcome::Dead { .. });
+    let well = |answer: &Answer| {
+        matches!(
+            answer.outcome,
+            Outcome::Done | Outcome::Withheld | Outcome::Dead { .. }
+        )
+    };
     if answers.iter().any(well) {
         outlet.breaker.succeeded();
     } else {
@@ -300,15 +305,16 @@ fn verdict(
     } = in_hand;
     let (outcome, error, asked) = match &answer.outcome {
         Outcome::Done => ("done", None, None),
+        Outcome::Withheld => ("withheld", None, None),
         Outcome::Retry { after, why } => ("retry", Some(why.clone()), *after),
         Outcome::Dead { why } => ("dead", Some(why.clone()), None),
     };
     let delay = match answer.outcome {
         Outcome::Retry { .. } => app.schedule.delay(attempt, asked, rand::random()),
-        Outcome::Done | Outcome::Dead { .. } => None,
+        Outcome::Done | Outcome::Withheld | Outcome::Dead { .. } => None,
     };
     let state = match (&answer.outcome, delay) {
-        (Outcome::Done, _) => State::Delivered,
+        (Outcome::Done | Outcome::Withheld, _) => State::Delivered,
         (Outcome::Retry { .. }, Some(_)) => State::Retrying,
         (Outcome::Retry { .. } | Outcome::Dead { .. }, _) => State::Dead,
     };

@@ -19,6 +19,7 @@ mod attempt;
 mod batches;
 mod breaker;
 mod deliver;
+mod echo;
 mod endpoints;
 mod feeds;
 mod levels;

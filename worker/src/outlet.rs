@@ -21,6 +21,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Outlet {
     pub name: String,
     pub events: Filter,
+    /// The source by which its platform reports changes.
+    pub mirrors: Option<String>,
     pub enabled: bool,
     pub slots: u16,
     pub rate: Option<DefaultDirectRateLimiter>,
@@ -92,6 +94,7 @@ fn build(target: &config::Target, outbound: &Outbound) -> Option<Outlet> {
     Some(Outlet {
         name: target.name.clone(),
         events: target.events.clone(),
+        mirrors: target.mirrors.clone(),
         enabled: target.enabled,
         slots: target.slots.min(built.slots()),
         rate: rate.and_then(config::Rate::limiter),

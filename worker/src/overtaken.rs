@@ -69,7 +69,7 @@ async fn standing(
         }
         let mut standing = found.next()?.into_iter();
         let by = standing.find(|by| outlet.target.keeps(&event.scope, &by.scope))?;
-        Some(Answer::done(format!(
+        Some(Answer::withheld(format!(
             "not told, since the contact is suppressed all the same: {} by {} in the scope {}",
             by.kind, by.source, by.scope
         )))

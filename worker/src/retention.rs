@@ -121,6 +121,7 @@ mod tests {
                 provider: "test",
                 events: vec![],
                 duplicates: vec![],
+                echoes: vec![],
                 unreadable: vec![],
             };
             ledger.record(&[entry]).await.unwrap();

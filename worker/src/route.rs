@@ -24,7 +24,7 @@ use common::{
     fault,
     ledger::{self, Entry, Recorded, Unreadable},
     lifecycle::Lifecycle,
-    patience::until_done,
+    patience::{answered, until_done},
     queue::{Feed, Message, Priority, QueueName},
 };
 use metrics::{counter, histogram};
@@ -34,6 +34,7 @@ use tracing::{debug, error, warn};
 use crate::{
     App,
     batches::batches,
+    echo,
     endpoints::Known,
     stage::{Item, SUSPECT},
 };
@@ -168,16 +169,18 @@ async fn record(
     let known = known.await?;
 
     let mut claims = claims.into_iter();
-    let entries: Vec<_> = parsed
+    let mut entries: Vec<_> = parsed
         .iter()
         .map(|parsed| entry(app, &known, parsed, &mut claims))
         .collect();
-    let recorded = until_done(lifecycle, "record", || async {
-        match app.ledger.record(&entries).await {
-            Err(ledger::Error::Unavailable(error)) => Err(error),
-            answered => Ok(answered),
-        }
+    let echoes = answered(lifecycle, "echoes", || {
+        echo::find(app, entries.iter().flat_map(Entry::events))
     });
+    match echoes.await? {
+        Ok(echoes) => echo::mark(&mut entries, &echoes),
+        Err(refused) => return Some(Err(refused)),
+    }
+    let recorded = answered(lifecycle, "record", || app.ledger.record(&entries));
     let recorded = match recorded.await? {
         Ok(recorded) => recorded,
         Err(refused) => return Some(Err(refused)),
@@ -227,16 +230,20 @@ fn entry<'a>(
         provider: parsed.provider,
         events,
         duplicates,
+        echoes: vec![],
         unreadable,
     }
 }
 
-/// Who is told of an event: nobody of a contact that was erased, whom no target could know by its hash.
+/// Who is told of an event: nobody of a contact that was erased, whom no target could know by its hash; not the platform
+/// that it came from.
 fn told_of(app: &App, event: &Event, known: &Known) -> Vec<(String, State)> {
     if event.contact.as_ref().is_some_and(Contact::is_erased) {
         return vec![];
     }
-    app.told_of(event.kind, known)
+    let mut told = app.told_of(event.kind, known);
+    echo::leave_out(app, event, &mut told);
+    told
 }
 
 /// The deliveries to publish, and the claims to settle for whoever owns the events.
@@ -259,6 +266,7 @@ fn consequences(entries: &[Entry<'_>], recorded: &[Recorded]) -> (Vec<Message>, 
                     ..wish(event)
                 });
             }
+            Recorded::Echo => settled.push(wish(event)),
             Recorded::Erased => {}
             Recorded::Duplicate {
                 conflicting: true, ..
@@ -357,16 +365,18 @@ fn count(entries: &[Entry<'_>], recorded: &[Recorded]) {
         counter!("optout_events_malformed_total", "source" => source.clone())
             .increment(entry.unreadable.len() as u64);
         for (event, _) in &entry.events {
-            if recorded
-                .next()
-                .is_some_and(|recorded| *recorded == Recorded::Owned)
-            {
-                counter!("optout_events_total", "source" => source.clone(), "kind" => event.kind.as_str()).increment(1);
-                let waited = now.duration_since(event.received_at).as_secs_f64();
-                histogram!("optout_accepted_to_applied_seconds").record(waited.max(0.0));
-                debug!(event.id = %event.id, envelope.id = %event.envelope_id, source = event.source, kind = %event.kind, "event recorded");
-            } else {
-                duplicate(1);
+            match recorded.next() {
+                Some(Recorded::Owned) => {
+                    counter!("optout_events_total", "source" => source.clone(), "kind" => event.kind.as_str()).increment(1);
+                    let waited = now.duration_since(event.received_at).as_secs_f64();
+                    histogram!("optout_accepted_to_applied_seconds").record(waited.max(0.0));
+                    debug!(event.id = %event.id, envelope.id = %event.envelope_id, source = event.source, kind = %event.kind, "event recorded");
+                }
+                Some(Recorded::Echo) => {
+                    counter!("optout_events_echo_total", "source" => source.clone()).increment(1);
+                    debug!(event.id = %event.id, envelope.id = %event.envelope_id, source = event.source, kind = %event.kind, "echo recorded");
+                }
+                Some(Recorded::Duplicate { .. } | Recorded::Erased) | None => duplicate(1),
             }
         }
     }

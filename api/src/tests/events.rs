@@ -258,3 +258,55 @@ async fn a_payload_that_is_not_utf8_is_told_in_base64() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_echo_says_of_what_it_is_one_wherever_it_is_shown() {
+    on_each(async |door| {
+        let told = door.record(fact(Kind::Unsubscribed), &["crm"]).await;
+        let echo = door.echo(told.id).await;
+        let path = format!("/api/v1/events/{}", echo.id);
+        let shown = door.get(&path).await.body;
+        assert_eq!(
+            (&shown["echo_of"], &shown["effect"], &shown["deliveries"]),
+            (&told.id.to_string().into(), &"none".into(), &Value::Array(vec![]))
+        );
+        let first = door.get(&format!("/api/v1/events/{}", told.id)).await.body;
+        assert_eq!(first.get("echo_of"), None, "left out where there is none");
+        let story = door.get("/api/v1/contacts/jane@example.com").await.body;
+        let summaries: Vec<_> = story["timeline"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|moment| text(&moment["summary"]))
+            .collect();
+        let said = format!(
+            "unsubscribed in global by crm, which only reports back that it was told of the event {}",
+            told.id
+        );
+        assert!(summaries.contains(&said), "{summaries:?}");
+        let suppressions = door.items("/api/v1/suppressions").await;
+        assert_eq!(suppressions.len(), 1);
+    })
+    .await;
+}
+
+impl Door {
+    /// Records what the source `crm` reports back of what it was told.
+    pub(super) async fn echo(&self, told: Uuid) -> Event {
+        let fact = Fact {
+            source: "crm",
+            ..fact(Kind::Unsubscribed)
+        };
+        let (envelope, event) = fact.event();
+        let entry = Entry {
+            envelope: &envelope,
+            provider: "test",
+            events: vec![(&event, vec![])],
+            duplicates: vec![],
+            echoes: vec![(event.id, told)],
+            unreadable: vec![],
+        };
+        self.ledger.record(&[entry]).await.unwrap();
+        event
+    }
+}

@@ -282,6 +282,7 @@ impl Door {
                 provider: "api",
                 events: events.iter().map(told).collect(),
                 duplicates: vec![],
+                echoes: vec![],
                 unreadable: vec![],
             };
             self.ledger.record(&[entry]).await.unwrap();
@@ -320,6 +321,7 @@ impl Door {
             provider: "test",
             events: vec![(&event, targets)],
             duplicates: vec![],
+            echoes: vec![],
             unreadable: vec![],
         };
         self.ledger.record(&[entry]).await.unwrap();

@@ -323,6 +323,7 @@ async fn more_than_a_batch_is_sent_to_the_end_and_the_count_only_grows() {
             provider: "test",
             events: events.iter().map(told).collect(),
             duplicates: vec![],
+            echoes: vec![],
             unreadable: vec![],
         };
         door.ledger.record(&[entry]).await.unwrap();

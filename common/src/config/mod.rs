@@ -73,6 +73,8 @@ pub struct Telemetry {
 impl Config {
     /// Reads the whole configuration; mistakes are noted in `root`.
     fn read(root: &mut Section) -> Self {
+        let sources = root.sections("sources", false);
+        let given = sources.len();
         let config = Self {
             ingress: Ingress::read(root.section("ingress")),
             api: Api::read(root.section("api")),
@@ -84,11 +86,7 @@ impl Config {
             outbound: Outbound::read(root.section("outbound")),
             endpoints: Endpoints::read(root.section("endpoints")),
             telemetry: Telemetry::read(root.section("telemetry")),
-            sources: root
-                .sections("sources", false)
-                .into_iter()
-                .filter_map(Source::read)
-                .collect(),
+            sources: sources.into_iter().filter_map(Source::read).collect(),
             targets: root
                 .sections("targets", false)
                 .into_iter()
@@ -110,10 +108,32 @@ impl Config {
             "api.keys",
             config.api.keys.iter().map(|key| key.name.as_str()),
         );
+        // Of a source that is no good itself its own mistake is told.
+        if config.sources.len() == given {
+            config.find_mirrored();
+        }
         if config.ingress.spool.is_some() && config.queue.is_embedded() {
             root.mistake("ingress.spool.path", "is given, but the queue is a file itself, which needs no spool: leave it out, or set queue.url to a broker, amqp://…");
         }
         config
+    }
+
+    /// That each target mirrors a source there is.
+    fn find_mirrored(&self) {
+        for target in &self.targets {
+            let Some(mirrored) = target.mirrors.as_deref() else {
+                continue;
+            };
+            if self.source(mirrored).is_none() {
+                let names: Vec<_> = self.sources.iter().map(|one| one.name.as_str()).collect();
+                let known = match &names[..] {
+                    [] => "there are none".to_owned(),
+                    names => format!("there are {}", names.join(", ")),
+                };
+                let why = format!("is {mirrored:?}, which is no source's name; {known}");
+                target.settings.mistake("mirrors", why);
+            }
+        }
     }
 
     /// The delays that delayed messages will want: the schedule's steps, and the longest that a target may ask for.
@@ -265,6 +285,24 @@ mod tests {
                 .spool
                 .is_none()
         );
+    }
+
+    #[test]
+    fn what_a_target_mirrors_is_a_source() {
+        let mistakes = |mirrored: &str, provider: &str| {
+            let text = format!(
+                "[[sources]]\nname = 'crm'\nprovider = '{provider}'\nauth = {{ kind = 'none' }}\n\
+                 [[targets]]\nname = 'crm'\nkind = 'http'\nevents = ['*']\nmirrors = '{mirrored}'"
+            );
+            let loaded = Loaded::from_text(&text, BTreeMap::new()).unwrap();
+            let mistakes: Vec<_> = loaded.mistakes().iter().map(ToString::to_string).collect();
+            (mistakes, loaded.config.targets[0].mirrors.clone())
+        };
+        assert_eq!(mistakes("crm", "generic"), (vec![], Some("crm".to_owned())));
+        let why = "targets[0].mirrors: is \"cmr\", which is no source's name; there are crm";
+        assert_eq!(mistakes("cmr", "generic").0, [why]);
+        let (of_the_source, _) = mistakes("crm", "carrier-pigeon");
+        assert!(of_the_source.len() == 1 && of_the_source[0].starts_with("sources[0].provider"));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Target {
     pub kind: String,
     /// The kinds of event that it is told of.
     pub events: Filter,
+    /// The source by which its platform reports changes, those that were made there by this target, too.
+    pub mirrors: Option<String>,
     /// A disabled target's deliveries are parked in the ledger and sent when it is enabled again.
     pub enabled: bool,
     /// Calls under way at a time, per worker.
@@ -98,6 +100,7 @@ impl Target {
         }
         let kind = section.required("kind");
         let events = section.required("events");
+        let mirrors = section.optional("mirrors");
         let enabled = section.or("enabled", true);
         let slots = section.or("slots", 16);
         if slots == 0 {
@@ -113,6 +116,7 @@ impl Target {
             name: name?,
             kind: kind?,
             events: events.unwrap_or(Filter::All),
+            mirrors,
             enabled,
             slots: slots.max(1),
             rate,

@@ -110,6 +110,7 @@ impl Draft {
             origin: self.origin,
             effect,
             register: self.register,
+            echo_of: None,
             provider_event: self.provider_event,
             provider_event_id,
             message_id: self.message_id,

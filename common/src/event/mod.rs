@@ -91,6 +91,11 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)] // left out, never null
     pub register: Option<Register>,
+    /// The event of which this one is an echo: its source only reports back what was told there, so it has no effect and
+    /// nobody is told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)] // left out, never null
+    pub echo_of: Option<Uuid>,
     /// The provider's own name for the event, verbatim.
     pub provider_event: String,
     pub provider_event_id: Option<String>,
@@ -142,6 +147,16 @@ impl Event {
             (Effect::Suppress, Kind::Bounced) => vec![change(GLOBAL, Lane::Deliverability, true)],
             (Effect::Suppress, Kind::Suppressed) => vec![change(&self.scope, Lane::Manual, true)],
             (Effect::Suppress, _) => vec![change(&self.scope, Lane::Consent, true)],
+        }
+    }
+
+    /// The scope that it concerns: its own, or everything where it says something of the address.
+    pub fn reach(&self) -> &str {
+        match (self.effect, self.kind) {
+            (Effect::Suppress, Kind::Complained | Kind::Bounced) if self.register.is_none() => {
+                GLOBAL
+            }
+            _ => &self.scope,
         }
     }
 

@@ -51,7 +51,7 @@ impl StoredEnvelope {
 
 /// The columns that [`event_of`] reads, in any order.
 pub(super) const COLUMNS: &str = "events.id AS event, envelope_id, source, provider, events.kind AS kind, bounce_class, channel, contact, contact_raw,
-    scope, occurred_at, received_at, time_assumed, reason, origin, effect, register_source, register_lane, provider_event, provider_event_id, message_id, campaign_id, metadata";
+    scope, occurred_at, received_at, time_assumed, reason, origin, effect, register_source, register_lane, echo_of, provider_event, provider_event_id, message_id, campaign_id, metadata";
 
 impl Ledger {
     /// Lists events, newest first.
@@ -195,6 +195,7 @@ pub(super) fn event_of(row: &AnyRow) -> Result<Event> {
             }),
             _ => None,
         },
+        echo_of: text("echo_of")?.map(|id| parsed(&id)).transpose()?,
         provider_event: needed("provider_event")?,
         provider_event_id: text("provider_event_id")?,
         message_id: text("message_id")?,

@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0008_targets.sql"),
     include_str!("../../migrations/0009_lists.sql"),
     include_str!("../../migrations/0010_leases.sql"),
+    include_str!("../../migrations/0011_echoes.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.

@@ -41,6 +41,7 @@ mod sessions;
 mod submissions;
 mod suppressions;
 mod targets;
+mod told;
 mod unrouted;
 mod vitals;
 
@@ -84,6 +85,7 @@ pub use sessions::{IDLE, LONGEST, MOST as MOST_SESSIONS, Session};
 pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression, SuppressionFilter};
 pub use targets::{Disabled, TEST_WAITS, TestState};
+pub use told::{Question, Told};
 pub use unrouted::Unrouted;
 pub use vitals::{Due, LastTold, MANY, Minute, Unfinished};
 

@@ -62,6 +62,7 @@ impl Ledger {
             provider,
             events: vec![],
             duplicates: vec![],
+            echoes: vec![],
             unreadable,
         };
         self.record(&[entry]).await.map(|_| ())

@@ -18,7 +18,7 @@ use crate::{
     clock,
     delivery::{Delivery, State},
     envelope::Envelope,
-    event::Event,
+    event::{Effect, Event},
     signature::hex,
 };
 
@@ -31,6 +31,9 @@ pub struct Entry<'a> {
     pub events: Vec<(&'a Event, Vec<(String, State)>)>,
     /// Events that the claims store knew to be recorded already.
     pub duplicates: Vec<Uuid>,
+    /// Those of the events that only report back what was told, each with the event that was. What the ledger said of an
+    /// event when it was first recorded stands.
+    pub echoes: Vec<(Uuid, Uuid)>,
     pub unreadable: Vec<Unreadable>,
 }
 
@@ -47,17 +50,25 @@ pub struct Unreadable {
 pub enum Recorded {
     /// This envelope's: now, or when it was recorded before.
     Owned,
+    /// The same, of an event that only reports back what was told: it sets nothing and goes nowhere.
+    Echo,
     /// Another envelope brought it first. `conflicting` if it said something else then.
     Duplicate { owner: Uuid, conflicting: bool },
     /// It was recorded before its contact was erased: it is not told again, and this repeat's payload is not kept.
     Erased,
 }
 
+impl Entry<'_> {
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().map(|(event, _)| *event)
+    }
+}
+
 impl Ledger {
     /// Records the entries. The answers are in the order of the entries' events.
     pub async fn record(&self, entries: &[Entry<'_>]) -> Result<Vec<Recorded>> {
         let mut transaction = self.begin().await?;
-        self.insert_events(&mut transaction, events(entries))
+        self.insert_events(&mut transaction, marked(entries))
             .await?;
         let known = self.known(&mut transaction, entries).await?;
         let recorded = decided(entries, &known);
@@ -92,8 +103,16 @@ impl Ledger {
     /// Enters a delivery that only its message tells of, as after the ledger was restored from an older copy.
     pub async fn adopt(&self, delivery: &Delivery) -> Result<()> {
         let mut transaction = self.begin().await?;
-        self.insert_events(&mut transaction, std::iter::once(&delivery.event))
+        self.insert_events(&mut transaction, std::iter::once((&delivery.event, None)))
             .await?;
+        // What has a delivery was no echo when it was recorded first, whatever an older copy made of it since.
+        self.query(
+            "UPDATE events SET echo_of = NULL, effect = $2 WHERE id = $1 AND echo_of IS NOT NULL",
+        )
+        .bind(delivery.event.id.to_string())
+        .bind(delivery.event.effect.to_string())
+        .execute(&mut *transaction)
+        .await?;
         self.call_by_address(&mut transaction, std::iter::once(&delivery.event))
             .await?;
         self.set_registers(&mut transaction, std::iter::once(&delivery.event))
@@ -111,22 +130,25 @@ impl Ledger {
     async fn insert_events<'a>(
         &self,
         transaction: &mut Transaction<'_, Any>,
-        events: impl Iterator<Item = &'a Event>,
+        events: impl Iterator<Item = (&'a Event, Option<Uuid>)>,
     ) -> Result<()> {
         let now = micros(clock::now());
-        let mut values: Vec<_> = events.map(|event| event_row(event, now)).collect();
+        let mut values: Vec<_> = events
+            .map(|(event, echo_of)| event_row(event, echo_of, now))
+            .collect();
         in_order(&mut values);
         let text = "
             INSERT INTO events (id, envelope_id, source, provider, kind, bounce_class, channel, contact, contact_raw,
                 scope, occurred_at, received_at, recorded_at, time_assumed, reason, origin, effect, register_source,
-                register_lane, provider_event, provider_event_id, message_id, campaign_id, metadata, fingerprint, conflicting)
+                register_lane, echo_of, provider_event, provider_event_id, message_id, campaign_id, metadata, fingerprint,
+                conflicting)
             SELECT rows.value->>'id', rows.value->>'envelope_id', rows.value->>'source', rows.value->>'provider',
                 rows.value->>'kind', rows.value->>'bounce_class', rows.value->>'channel', rows.value->>'contact',
                 rows.value->>'contact_raw', rows.value->>'scope', CAST(rows.value->>'occurred_at' AS BIGINT),
                 CAST(rows.value->>'received_at' AS BIGINT), CAST(rows.value->>'recorded_at' AS BIGINT),
                 CAST(rows.value->>'time_assumed' AS BIGINT), rows.value->>'reason', rows.value->>'origin',
                 rows.value->>'effect', rows.value->>'register_source', rows.value->>'register_lane',
-                rows.value->>'provider_event', rows.value->>'provider_event_id',
+                rows.value->>'echo_of', rows.value->>'provider_event', rows.value->>'provider_event_id',
                 rows.value->>'message_id', rows.value->>'campaign_id', rows.value->>'metadata',
                 CAST(rows.value->>'fingerprint' AS BIGINT), 0
             FROM {rows} WHERE TRUE
@@ -195,7 +217,7 @@ impl Ledger {
                 let recorded: Vec<_> = recorded.by_ref().take(entry.events.len()).collect();
                 let repeated = recorded
                     .iter()
-                    .filter(|recorded| ***recorded != Recorded::Owned);
+                    .filter(|recorded| !matches!(recorded, Recorded::Owned | Recorded::Echo));
                 let duplicates = entry.duplicates.len() + repeated.count();
                 let mut by_claim = entry.duplicates.iter().filter_map(|id| known.get(id));
                 let erased =
@@ -217,12 +239,20 @@ impl Ledger {
 }
 
 pub(super) fn events<'a>(entries: &'a [Entry<'a>]) -> impl Iterator<Item = &'a Event> {
-    entries
-        .iter()
-        .flat_map(|entry| entry.events.iter().map(|(event, _)| *event))
+    entries.iter().flat_map(Entry::events)
 }
 
-/// The events that their entry owns, with who is told of them.
+/// The events, each with the one of which it is an echo.
+fn marked<'a>(entries: &'a [Entry<'a>]) -> impl Iterator<Item = (&'a Event, Option<Uuid>)> {
+    entries.iter().flat_map(|entry| {
+        entry.events.iter().map(|(event, _)| {
+            let echo = entry.echoes.iter().find(|(id, _)| *id == event.id);
+            (*event, echo.map(|(_, of)| *of))
+        })
+    })
+}
+
+/// The events that their entry owns and that say something new, with who is told of them.
 fn told<'a>(
     entries: &'a [Entry<'a>],
     recorded: &'a [Recorded],
@@ -233,7 +263,8 @@ fn told<'a>(
         .map(|((event, targets), _)| (*event, &targets[..]))
 }
 
-fn event_row(event: &Event, now: i64) -> Value {
+fn event_row(event: &Event, echo_of: Option<Uuid>, now: i64) -> Value {
+    let effect = echo_of.map_or(event.effect, |_| Effect::None);
     let contact = event.contact.as_ref();
     json!({
         "id": event.id, "envelope_id": event.envelope_id, "source": event.source, "provider": event.provider,
@@ -241,7 +272,7 @@ fn event_row(event: &Event, now: i64) -> Value {
         "contact": contact.map(|contact| &contact.address), "contact_raw": contact.map(|contact| &contact.raw),
         "scope": event.scope, "occurred_at": micros(event.occurred_at), "received_at": micros(event.received_at),
         "recorded_at": now, "time_assumed": i64::from(event.time_assumed), "reason": event.reason, "origin": event.origin,
-        "effect": event.effect, "register_source": event.register.as_ref().map(|register| &register.source),
+        "effect": effect, "echo_of": echo_of, "register_source": event.register.as_ref().map(|register| &register.source),
         "register_lane": event.register.as_ref().map(|register| register.lane), "provider_event": event.provider_event, "provider_event_id": event.provider_event_id,
         "message_id": event.message_id, "campaign_id": event.campaign_id, "metadata": text(&event.metadata),
         "fingerprint": event.fingerprint(),

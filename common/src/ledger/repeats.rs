@@ -16,6 +16,7 @@ pub(super) struct Known {
     pub(super) owner: Uuid,
     pub(super) fingerprint: i64,
     pub(super) erased: bool,
+    pub(super) is_echo: bool,
 }
 
 impl Ledger {
@@ -35,7 +36,7 @@ impl Ledger {
             .collect();
         let text = format!(
             "SELECT events.id, events.envelope_id, events.fingerprint,
-                CAST(CASE WHEN {NAMES_ERASED} THEN 1 ELSE 0 END AS BIGINT)
+                CAST(CASE WHEN {NAMES_ERASED} THEN 1 ELSE 0 END AS BIGINT), events.echo_of
             FROM {{rows}} JOIN events ON events.id = rows.value->>'id' AND events.id {{listed}}"
         );
         let mut found = vec![];
@@ -48,6 +49,7 @@ impl Ledger {
                 owner: parsed(&row.try_get::<String, _>(1)?)?,
                 fingerprint: row.try_get(2)?,
                 erased: row.try_get::<i64, _>(3)? == 1,
+                is_echo: row.try_get::<Option<String>, _>(4)?.is_some(),
             };
             Ok((parsed(&row.try_get::<String, _>(0)?)?, known))
         };
@@ -96,6 +98,7 @@ pub(super) fn decided(entries: &[Entry<'_>], known: &HashMap<Uuid, Known>) -> Ve
                 conflicting: known.fingerprint != event.fingerprint(),
             }
         }
+        Some(known) if known.is_echo => Recorded::Echo,
         _ => Recorded::Owned,
     });
     decided.collect()

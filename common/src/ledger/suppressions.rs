@@ -161,7 +161,7 @@ impl Ledger {
         names.collect()
     }
 
-    fn both_names(&self, contact: &Contact) -> impl Iterator<Item = String> + use<> {
+    pub(super) fn both_names(&self, contact: &Contact) -> impl Iterator<Item = String> + use<> {
         let (address, pseudonym) = self.names(contact);
         [Some(address), pseudonym].into_iter().flatten()
     }

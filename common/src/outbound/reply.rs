@@ -146,6 +146,7 @@ mod tests {
             for code in codes {
                 let given = match reply(code).answer().outcome {
                     Outcome::Done => "done",
+                    Outcome::Withheld => "withheld",
                     Outcome::Retry { after, .. } => {
                         assert_eq!(after, Some(Duration::from_secs(7)));
                         "retry"

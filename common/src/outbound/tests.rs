@@ -57,7 +57,9 @@ impl Untouched {
 fn why(answer: Answer) -> String {
     match answer.outcome {
         Outcome::Retry { why, .. } => why,
-        Outcome::Done | Outcome::Dead { .. } => panic!("{answer:?} is not tried again"),
+        Outcome::Done | Outcome::Withheld | Outcome::Dead { .. } => {
+            panic!("{answer:?} is not tried again")
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Malformed, Parsed};
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind, Origin, has_effect},
+    event::{BounceClass, Draft, Event, Identity, Kind, Origin, has_effect},
     queue::Priority,
 };
 
@@ -52,6 +52,11 @@ pub(super) fn usual_origin(kind: Kind) -> Origin {
         Kind::Bounced | Kind::Delivered => Origin::Provider,
         Kind::Suppressed | Kind::Other => Origin::Unknown,
     }
+}
+
+/// Whether it is what a recipient chooses: of a provider that tells of nobody else's choice, that says who did it.
+pub(super) fn is_choice(event: &Event) -> bool {
+    matches!(event.kind, Kind::Unsubscribed | Kind::Resubscribed)
 }
 
 /// What one element tells: usually one thing, of several recipients several, of a ping none.

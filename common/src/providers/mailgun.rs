@@ -19,7 +19,7 @@ use super::{
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{BounceClass, Draft, Kind},
+    event::{BounceClass, Draft, Event, Kind},
     queue::Priority,
 };
 
@@ -178,6 +178,11 @@ impl Provider for Mailgun {
             return Err(Malformed("the form has no event".to_owned()));
         }
         Ok(vec![draft(&fields, envelope, failure_of_form(&fields))])
+    }
+
+    /// By the link in a mail: <https://documentation.mailgun.com/docs/mailgun/user-manual/events/event-types>.
+    fn says_recipient(&self, event: &Event) -> bool {
+        json::is_choice(event)
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -56,7 +56,12 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::{envelope::Envelope, event::Draft, queue::Priority, settings::Section};
+use crate::{
+    envelope::Envelope,
+    event::{Draft, Event},
+    queue::Priority,
+    settings::Section,
+};
 
 pub use adapter::Adapter;
 pub use sample::{Proof, Sample};
@@ -158,6 +163,13 @@ pub trait Provider: Debug + Send + Sync {
 
     /// Reads a body, whatever its content type says.
     fn parse(&self, envelope: &Envelope) -> Parsed;
+
+    /// Whether the event, which this provider's request brought, says that the recipient brought it about: by a field of its
+    /// own, or since it is nothing else. Then it only reports back nothing that the platform was told. Where no more than
+    /// its kind suggests so, it does not say it.
+    fn says_recipient(&self, _event: &Event) -> bool {
+        false
+    }
 
     /// Requests that `optout send` and `optout demo` can post, the one that shows most first.
     fn samples(&self) -> &'static [Sample];

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Malformed, Parsed, Provider, Refusals, Sample, json, sample::samples};
 use crate::{
     envelope::Envelope,
-    event::{BounceClass, Draft, Kind, Origin},
+    event::{BounceClass, Draft, Event, Kind, Origin},
     queue::Priority,
 };
 
@@ -111,6 +111,11 @@ impl Provider for Postmark {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read(envelope, |fields| draft(fields, envelope))
+    }
+
+    /// A field says who: <https://postmarkapp.com/developer/webhooks/subscription-change-webhook>.
+    fn says_recipient(&self, event: &Event) -> bool {
+        event.provider_event == "SubscriptionChange" && event.origin == Origin::Recipient
     }
 
     fn samples(&self) -> &'static [Sample] {

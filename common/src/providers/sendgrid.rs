@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     envelope::Envelope,
-    event::{BounceClass, Draft, Kind},
+    event::{BounceClass, Draft, Event, Kind},
     queue::Priority,
 };
 
@@ -81,6 +81,12 @@ impl Provider for SendGrid {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read(envelope, |fields| draft(fields, envelope))
+    }
+
+    /// By a link or on the page of preferences:
+    /// <https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event#engagement-events>.
+    fn says_recipient(&self, event: &Event) -> bool {
+        json::is_choice(event)
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{BounceClass, Draft, Kind, has_effect},
+    event::{BounceClass, Draft, Event, Kind, has_effect},
     queue::Priority,
 };
 
@@ -117,6 +117,12 @@ impl Provider for Ses {
         }
         let id = Some(notice.message_id.as_ref());
         json::read_list(message.as_bytes(), "", |fields| told(fields, envelope, id))
+    }
+
+    /// By the link or the header of a mail, or on the page of preferences:
+    /// <https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html>.
+    fn says_recipient(&self, event: &Event) -> bool {
+        json::is_choice(event)
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -10,7 +10,7 @@ use super::{Malformed, Parsed, Provider, Sample, json, sample::samples};
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{BounceClass, Draft, Kind},
+    event::{BounceClass, Draft, Event, Kind},
     queue::Priority,
 };
 
@@ -116,6 +116,11 @@ impl Provider for SparkPost {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read_list(&envelope.body, "", |fields| told(fields, envelope))
+    }
+
+    /// By the link or the header of a mail: <https://support.sparkpost.com/docs/user-guide/using-unsubscribe-reports>.
+    fn says_recipient(&self, event: &Event) -> bool {
+        json::is_choice(event)
     }
 
     fn samples(&self) -> &'static [Sample] {

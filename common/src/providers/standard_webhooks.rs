@@ -13,7 +13,7 @@ use super::{
 use crate::{
     contact::Contact,
     envelope::Envelope,
-    event::{BounceClass, Draft, Kind, Origin},
+    event::{BounceClass, Draft, Event, Kind, Origin},
     queue::Priority,
 };
 
@@ -73,6 +73,11 @@ impl Provider for StandardWebhooks {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read_one(envelope, |fields| vec![draft(fields, envelope)])
+    }
+
+    /// Only where it is said.
+    fn says_recipient(&self, event: &Event) -> bool {
+        json::is_choice(event) && event.origin == Origin::Recipient
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     envelope::Envelope,
-    event::{BounceClass, Draft, Identity, Kind},
+    event::{BounceClass, Draft, Event, Identity, Kind},
     queue::Priority,
     signature::hex,
 };
@@ -121,6 +121,11 @@ impl Provider for Twilio {
             return Err(Malformed("the form has no MessageSid".to_owned()));
         }
         Ok(vec![of_form(&fields)])
+    }
+
+    /// What somebody wrote.
+    fn says_recipient(&self, event: &Event) -> bool {
+        json::is_choice(event)
     }
 
     fn samples(&self) -> &'static [Sample] {

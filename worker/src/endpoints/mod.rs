@@ -161,6 +161,7 @@ impl Endpoints {
         Some(Arc::new(Outlet {
             name: endpoint::target(row.id),
             events: row.events.clone(),
+            mirrors: None,
             enabled: true,
             slots: self.settings.slots,
             rate: None,

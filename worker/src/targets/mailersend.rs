@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{delivery::Answer, settings::Section};
+use common::{delivery::Answer, event::GLOBAL, settings::Section};
 use reqwest::Method;
 use serde_json::json;
 
@@ -49,6 +49,10 @@ fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
 impl Platform for MailerSend {
     fn most(&self) -> usize {
         BATCH
+    }
+
+    fn scope_of<'a>(&self, _list: &'a str) -> &'a str {
+        GLOBAL
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {

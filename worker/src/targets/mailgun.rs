@@ -9,7 +9,7 @@
 //! For Mailgun in Europe: `url = "https://api.eu.mailgun.net"`. No figure is documented for these requests.
 
 use async_trait::async_trait;
-use common::{delivery::Answer, settings::Section};
+use common::{delivery::Answer, event::GLOBAL, settings::Section};
 use jiff::fmt::rfc2822::DateTimePrinter;
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -61,6 +61,10 @@ impl Platform for Mailgun {
         } else {
             1
         }
+    }
+
+    fn scope_of<'a>(&self, list: &'a str) -> &'a str {
+        if list.contains('@') { list } else { GLOBAL }
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
@@ -197,6 +201,20 @@ mod tests {
     };
 
     rehearsals!(VENDOR);
+
+    #[tokio::test]
+    async fn a_domain_is_reported_in_every_scope_and_a_mailing_list_in_its_own() {
+        let scopes = "{ news = 'news@mg.example.com', '*' = 'mg.example.com' }";
+        let running = VENDOR.start(scopes).await;
+        for (told, reported, is_reported) in [
+            ("news", "news@mg.example.com", true),
+            ("news", "global", false),
+            ("offers", "global", true),
+        ] {
+            let found = running.target.reports(told, reported);
+            assert_eq!(found, is_reported, "{told} {reported}");
+        }
+    }
 
     #[tokio::test]
     async fn a_member_of_a_mailing_list_is_suppressed_there_and_lifted() {

@@ -95,6 +95,18 @@ pub trait Target: Send + Sync {
         standing == lifted || standing == GLOBAL
     }
 
+    /// Whether its platform, told of a change in the scope `told`, reports that as one in its own scope `reported`: for
+    /// targets that mirror a source. What concerns everything is reported in any.
+    fn reports(&self, told: &str, reported: &str) -> bool {
+        told == GLOBAL || told == reported
+    }
+
+    /// Whether its platform, which has reported a change in its own scope `reported`, has by that made all that it would be
+    /// told of it: for targets that mirror a source.
+    fn knows(&self, _reported: &str) -> bool {
+        true
+    }
+
     /// Tells it of these deliveries (1 to [`Target::batch`]); the answers are in their order, one each.
     ///
     /// May be called again for a delivery whose outcome was lost, with the same id: what it sends carries that id, so

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{delivery::Answer, settings::Section};
+use common::{delivery::Answer, event::GLOBAL, settings::Section};
 use reqwest::Method;
 use serde_json::json;
 
@@ -56,6 +56,10 @@ impl Platform for Resend {
 
     fn batch(&self, list: &str, _suppress: bool) -> usize {
         if list == SUPPRESSIONS { BATCH } else { 1 }
+    }
+
+    fn scope_of<'a>(&self, _list: &'a str) -> &'a str {
+        GLOBAL
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {

@@ -7,7 +7,7 @@
 //! `url = "https://api.eu.sparkpost.com"`. No figure is documented for these requests.
 
 use async_trait::async_trait;
-use common::{delivery::Answer, settings::Section};
+use common::{delivery::Answer, event::GLOBAL, settings::Section};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -57,6 +57,10 @@ impl Platform for SparkPost {
 
     fn batch(&self, _list: &str, suppress: bool) -> usize {
         if suppress { BATCH } else { 1 }
+    }
+
+    fn scope_of<'a>(&self, _list: &'a str) -> &'a str {
+        GLOBAL
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {

@@ -192,6 +192,7 @@ pub(crate) async fn deliver(target: &dyn Target, delivery: &Delivery) -> Answer 
 pub(crate) fn verdict(answer: &Answer) -> String {
     match &answer.outcome {
         Outcome::Done => "done".to_owned(),
+        Outcome::Withheld => "withheld".to_owned(),
         Outcome::Retry { why, .. } => format!("retry: {why}"),
         Outcome::Dead { why } => format!("dead: {why}"),
     }

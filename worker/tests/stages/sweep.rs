@@ -157,6 +157,7 @@ async fn a_change_of_the_api_whose_message_was_lost_reaches_the_targets() {
         provider: "api",
         events: events.iter().map(|event| (event, vec![])).collect(),
         duplicates: vec![],
+        echoes: vec![],
         unreadable: vec![],
     };
     bench.ledger.record(&[entry]).await.unwrap();

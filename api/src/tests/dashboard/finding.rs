@@ -47,6 +47,27 @@ async fn a_contact_s_story_is_told_in_order_with_its_evidence_and_each_attempt()
 }
 
 #[tokio::test]
+async fn an_echo_says_so_in_the_story_the_list_and_by_itself() {
+    on_each(async |door| {
+        let (told, _) = door.delivery_to("crm").await;
+        let echo = door.echo(told.id).await;
+        let browser = Browser::of(door, Role::Write).await;
+        let link = format!("/events/{}", told.id);
+        let story = browser.get("/contacts?contact=jane%40example.com").await;
+        story.shows(&["An echo: crm only reports back that it was told of", &link]);
+        let page = browser.get(&format!("/events/{}", echo.id)).await;
+        page.shows(&[
+            "Nothing: it is an echo. crm only reports back",
+            &link,
+            "No target is told of this. Whoever is to know was told",
+        ]);
+        let list = browser.get("/events").await;
+        assert_eq!(list.text.matches("<small>echo</small>").count(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_export_is_signed_where_a_key_is_set_and_verified_by_its_public_part() {
     on_each(async |door| {
         door.delivery_to("slack").await;

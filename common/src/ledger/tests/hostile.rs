@@ -49,6 +49,7 @@ fn told<'a>(envelope: &'a Envelope, event: &'a Event, text: &'a str) -> Entry<'a
         provider: text,
         events: vec![(event, vec![(text.to_owned(), State::Pending)])],
         duplicates: vec![],
+        echoes: vec![],
         unreadable: vec![Unreadable {
             element: Some(1),
             reason: text.to_owned(),

@@ -21,6 +21,7 @@ mod sessions;
 mod suppressions;
 mod targets;
 mod tls;
+mod told;
 mod unrouted;
 mod vitals;
 
@@ -109,6 +110,7 @@ fn entry<'a>(envelope: &'a Envelope, events: &'a [Event], targets: &[&str]) -> E
         provider: "test",
         events,
         duplicates: vec![],
+        echoes: vec![],
         unreadable: vec![],
     }
 }

@@ -30,6 +30,8 @@ fn any_order_of_any_repetition_of_the_same_events_gives_the_same_registers() {
         kinds,
         0_i64..4,
         prop::sample::select(vec![None, Some("news"), Some("offers")]),
+        // Whether it was marked as an echo when it was recorded first.
+        prop::bool::weighted(0.2),
     );
     let multiset = prop::collection::vec(one, 1..10).prop_flat_map(|events| {
         let indices: Vec<_> = (0..events.len()).chain(0..events.len() / 2).collect();
@@ -68,7 +70,7 @@ fn any_order_of_any_repetition_of_the_same_events_gives_the_same_registers() {
 /// Records the events in `order`, `batch` envelopes at a time, each in an envelope of its own.
 async fn apply(
     ledger: &Ledger,
-    kinds: &[(Kind, i64, Option<&str>)],
+    kinds: &[(Kind, i64, Option<&str>, bool)],
     order: &[usize],
     batch: usize,
 ) {
@@ -78,7 +80,7 @@ async fn apply(
             .iter()
             .zip(&envelopes)
             .map(|(index, envelope)| {
-                let (kind, second, scope) = kinds[*index];
+                let (kind, second, scope, _) = kinds[*index];
                 let mut event = event(envelope, kind, &index.to_string(), second);
                 event.scope = scope.unwrap_or(crate::event::GLOBAL).to_owned();
                 [event]
@@ -87,7 +89,15 @@ async fn apply(
         let entries: Vec<_> = envelopes
             .iter()
             .zip(&events)
-            .map(|(envelope, event)| entry(envelope, event, &[]))
+            .zip(chunk)
+            .map(|((envelope, event), index)| {
+                let mark = |event: &Event| (event.id, Uuid::nil());
+                let is_echo = kinds[*index].3;
+                Entry {
+                    echoes: event.iter().filter(|_| is_echo).map(mark).collect(),
+                    ..entry(envelope, event, &[])
+                }
+            })
             .collect();
         ledger.record(&entries).await.unwrap();
     }

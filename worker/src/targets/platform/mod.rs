@@ -57,6 +57,11 @@ pub(super) trait Platform: Send + Sync {
         u16::MAX
     }
 
+    /// The scope of what a source of this platform tells of a list.
+    fn scope_of<'a>(&self, list: &'a str) -> &'a str {
+        list
+    }
+
     /// Suppresses the contacts in a list of the platform's, or lifts them there. The answers are in the contacts' order;
     /// an error is what became of the whole request.
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer>;
@@ -167,6 +172,22 @@ impl<P: Platform> Target for Teller<P> {
         self.scopes.keep(lifted, standing)
     }
 
+    fn reports(&self, told: &str, reported: &str) -> bool {
+        let lists = self.scopes.lists(told);
+        lists
+            .iter()
+            .any(|list| self.platform.scope_of(list) == reported)
+    }
+
+    /// Of several lists it has reported one at the most.
+    fn knows(&self, reported: &str) -> bool {
+        let lists = self.scopes.lists(reported);
+        lists.len() <= 1
+            && lists
+                .iter()
+                .all(|list| self.platform.scope_of(list) == reported)
+    }
+
     /// In their order as far as it matters: all that is suppressed up to the next lift is told at once, and so on.
     async fn deliver(&self, deliveries: &[Delivery]) -> Vec<Answer> {
         let deadline = self.outbound.deadline();
@@ -209,7 +230,7 @@ impl Turn {
     /// Of a delivery that concerns several lists the graver answer stands: what is to be tried again is.
     fn note(&mut self, at: usize, answer: Answer) {
         let grave = |answer: &Answer| match answer.outcome {
-            Outcome::Done => 0,
+            Outcome::Done | Outcome::Withheld => 0,
             Outcome::Dead { .. } => 1,
             Outcome::Retry { .. } => 2,
         };
@@ -224,7 +245,7 @@ impl<P: Platform> Teller<P> {
     /// What is to be told of a delivery, or why nothing is.
     fn change<'a>(&'a self, delivery: &'a Delivery) -> Result<Change<'a>, Answer> {
         let event = &delivery.event;
-        let not_told = |why: String| Answer::done(format!("not told: {why}"));
+        let not_told = |why: String| Answer::withheld(format!("not told: {why}"));
         let changes = event.changes();
         let Some(change) = changes.first() else {
             return Err(not_told(

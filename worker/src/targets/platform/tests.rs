@@ -165,7 +165,7 @@ async fn what_is_none_of_the_platform_s_is_done_without_a_call_and_says_why() {
     ] {
         let answers = teller.deliver(&[delivery]).await;
         let said = answers[0].excerpt.as_deref().unwrap();
-        assert_eq!(verdict(&answers[0]), "done");
+        assert_eq!(verdict(&answers[0]), "withheld");
         assert!(
             said.starts_with("not told: ") && said.contains(why),
             "{said}"
@@ -180,4 +180,33 @@ fn what_stands_in_a_list_that_two_scopes_share_keeps_a_lift_back() {
     assert!(teller.decides());
     assert!(teller.keeps("news", "offers"));
     assert!(!teller.keeps("news", "other"));
+}
+
+#[test]
+fn a_platform_reports_what_it_was_told_in_the_scopes_of_its_lists() {
+    let teller = teller("{ news = 'a', offers = ['b', 'c'] }");
+    for (told, reported, is_reported) in [
+        ("news", "a", true),
+        ("news", "news", false),
+        ("news", "b", false),
+        ("offers", "c", true),
+        ("global", "b", true),
+        ("global", "d", false),
+        ("unknown", "unknown", false),
+    ] {
+        assert_eq!(
+            teller.reports(told, reported),
+            is_reported,
+            "{told} {reported}"
+        );
+    }
+}
+
+#[test]
+fn a_platform_that_reported_a_change_is_told_of_it_where_it_has_more_lists_for_it() {
+    let teller = teller("{ a = 'a', b = ['a', 'b'], c = 'd' }");
+    assert!(teller.knows("a"));
+    assert!(teller.knows("unknown"), "there is nothing to tell");
+    assert!(!teller.knows("b"));
+    assert!(!teller.knows("c"));
 }

@@ -125,7 +125,7 @@ impl Target for Slack {
             let answer = match answers.last().map(|answer| &answer.outcome) {
                 // What Slack has just refused for lack of time or health it would refuse again.
                 Some(Outcome::Retry { after, why }) => not_sent(*after, why),
-                None | Some(Outcome::Done | Outcome::Dead { .. }) => {
+                None | Some(Outcome::Done | Outcome::Withheld | Outcome::Dead { .. }) => {
                     let message = message::single(delivery, &self.style);
                     self.post(&message, delivery.id, &mut next, deadline).await
                 }
