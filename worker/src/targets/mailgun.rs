@@ -203,7 +203,7 @@ mod tests {
     rehearsals!(VENDOR);
 
     #[tokio::test]
-    async fn a_domain_is_reported_in_every_scope_and_a_mailing_list_in_its_own() {
+    async fn a_domain_is_reported_as_global_and_a_mailing_list_in_its_own_scope() {
         let scopes = "{ news = 'news@mg.example.com', '*' = 'mg.example.com' }";
         let running = VENDOR.start(scopes).await;
         for (told, reported, is_reported) in [
