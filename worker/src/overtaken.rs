@@ -3,7 +3,8 @@
 //! Targets are told of events one by one, and a retry may come after what happened later. For a target that only hears
 //! of it that does no harm. One that decides by it who is sent to must not take a lift for leave to send while anything
 //! suppresses the contact still, or again: another source, or an opt-out since. It hears of the last lift, after which
-//! nothing does.
+//! nothing does. A platform has a list of its own, too, which may know of opt-outs that we do not: it hears of no lift
+//! where it heard of no suppression.
 
 use common::{
     delivery::{Answer, Delivery},
@@ -50,29 +51,39 @@ async fn standing(
     outlet: &Outlet,
     deliveries: &[Delivery],
 ) -> ledger::Result<Vec<Option<Answer>>> {
-    let lifted = |delivery: &Delivery| delivery.event.effect == Effect::Clear;
-    let lifts = deliveries.iter().filter(|delivery| lifted(delivery));
-    // In all scopes, since only the target knows which of them one of its lists stands for.
-    let questions: Vec<_> = lifts
-        .filter_map(|delivery| Some((delivery.event.contact.as_ref()?, None)))
+    let mut answers = vec![None; deliveries.len()];
+    let lifts: Vec<_> = (0..)
+        .zip(deliveries)
+        .filter(|(_, delivery)| delivery.event.effect == Effect::Clear)
+        .filter_map(|(at, delivery)| Some((at, &delivery.event, delivery.event.contact.as_ref()?)))
         .collect();
-    let found = if questions.is_empty() {
-        vec![]
+    if lifts.is_empty() {
+        return Ok(answers);
+    }
+    let contacts: Vec<_> = lifts.iter().map(|(_, _, contact)| *contact).collect();
+    // In all scopes, since only the target knows which of them one of its lists stands for.
+    let questions: Vec<_> = contacts.iter().map(|contact| (*contact, None)).collect();
+    let standing = app.ledger.check_each(&questions).await?;
+    let known = if outlet.target.lifts_only_known() {
+        let source = outlet.mirrors.as_deref();
+        let known = app.ledger.accounted_for(&contacts, &outlet.name, source);
+        known.await?
     } else {
-        app.ledger.check_each(&questions).await?
+        vec![true; contacts.len()]
     };
-    let mut found = found.into_iter();
-    let answers = deliveries.iter().map(|delivery| {
-        let event = &delivery.event;
-        if !lifted(delivery) || event.contact.is_none() {
-            return None;
-        }
-        let mut standing = found.next()?.into_iter();
-        let by = standing.find(|by| outlet.target.keeps(&event.scope, &by.scope))?;
-        Some(Answer::withheld(format!(
-            "not told, since the contact is suppressed all the same: {} by {} in the scope {}",
-            by.kind, by.source, by.scope
-        )))
-    });
-    Ok(answers.collect())
+    for (((at, event, _), standing), known) in lifts.into_iter().zip(standing).zip(known) {
+        let mut standing = standing.into_iter();
+        let by = standing.find(|by| outlet.target.keeps(&event.scope, &by.scope));
+        answers[at] = match by {
+            Some(by) => Some(Answer::withheld(format!(
+                "not told, since the contact is suppressed all the same: {} by {} in the scope {}",
+                by.kind, by.source, by.scope
+            ))),
+            None if !known => Some(Answer::withheld(
+                "not told, since it was told of no suppression: one that stands there is of others",
+            )),
+            None => None,
+        };
+    }
+    Ok(answers)
 }

@@ -10,7 +10,10 @@ use sqlx::{Row, any::AnyRow};
 use uuid::Uuid;
 
 use super::{Error, Ledger, Result, micros, parsed, rows, timestamp};
-use crate::event::{Effect, Event, Kind};
+use crate::{
+    contact::Contact,
+    event::{Effect, Event, Kind},
+};
 
 /// What is asked of one event and one target.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +62,45 @@ impl Ledger {
         }
         Ok(answers)
     }
+
+    /// Of each contact, whether the ledger knows how a platform came to suppress it: its target was to be told, or the
+    /// platform's own source, if it has one, told us.
+    pub async fn accounted_for(
+        &self,
+        contacts: &[&Contact],
+        target: &str,
+        source: Option<&str>,
+    ) -> Result<Vec<bool>> {
+        let asked = (0..).zip(contacts).flat_map(|(number, contact)| {
+            self.both_names(contact).map(move |name| {
+                json!({ "number": number, "contact": name, "channel": contact.channel, "target": target, "source": source })
+            })
+        });
+        let asked = rows(&asked.collect::<Vec<_>>());
+        let found = self
+            .query(&accounted_for())
+            .bind(asked)
+            .fetch_all(&self.pool);
+        let mut answers = vec![false; contacts.len()];
+        for row in found.await? {
+            let number: i64 = row.try_get(0)?;
+            let number = usize::try_from(number).map_err(|_| Error::Corrupt(number.to_string()))?;
+            answers[number] = true;
+        }
+        Ok(answers)
+    }
+}
+
+/// The question: by the index of changes by contact, whose condition stands here word for word.
+pub(super) fn accounted_for() -> String {
+    let suppressions = "SELECT CAST(rows.value->>'number' AS BIGINT) FROM {rows}
+        JOIN events AS told ON told.contact = rows.value->>'contact' AND told.channel = rows.value->>'channel'
+            AND told.effect <> 'none' AND told.effect = 'suppress'";
+    format!(
+        "{suppressions} AND told.source = rows.value->>'source'
+        UNION
+        {suppressions} JOIN deliveries ON deliveries.event_id = told.id AND deliveries.target = rows.value->>'target'"
+    )
 }
 
 /// The second that an event states. Many state no more of a time, and none is stated where that of receipt took its place.

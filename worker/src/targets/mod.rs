@@ -95,6 +95,11 @@ pub trait Target: Send + Sync {
         standing == lifted || standing == GLOBAL
     }
 
+    /// Whether it takes back only what is accounted for here: what others have set there is not ours to lift.
+    fn lifts_only_known(&self) -> bool {
+        false
+    }
+
     /// Whether its platform, told of a change in the scope `told`, reports that as one in its own scope `reported`: for
     /// targets that mirror a source. What concerns everything is reported in any.
     fn reports(&self, told: &str, reported: &str) -> bool {

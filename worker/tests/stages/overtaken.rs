@@ -73,8 +73,8 @@ async fn a_lift_is_told_to_a_database_only_once_nothing_suppresses_the_contact_a
     }
 }
 
-#[tokio::test]
-async fn a_platform_is_told_of_a_lift_only_once_none_of_the_scopes_that_its_list_is_suppresses() {
+/// How often a platform has heard of suppressions and of lifts after each of these steps.
+async fn heard_after(steps: &[(Envelope, (usize, usize))]) {
     let platform = Receiver::start().await;
     let settings = format!(
         "[[sources]]\nname = 'mail'\nprovider = 'postmark'\nauth = {{ kind = 'none' }}\n\
@@ -86,24 +86,40 @@ async fn a_platform_is_told_of_a_lift_only_once_none_of_the_scopes_that_its_list
     bench.work();
     let suppressed = "/v3/asm/groups/7/suppressions";
     let lifted = "/v3/asm/groups/7/suppressions/user%40example.com";
-    let day = |day: u32| format!("2026-02-0{day}T00:00:00Z");
-    let steps = [
-        (changed_in("outbound", true, &day(1)), (1, 0)),
-        (changed_in("broadcast", true, &day(2)), (2, 0)),
-        (changed_in("outbound", false, &day(3)), (2, 0)),
-        (changed_in("broadcast", false, &day(4)), (2, 1)),
-    ];
-    for (number, (envelope, (suppressions, lifts))) in steps.into_iter().enumerate() {
-        bench
-            .publish(inbound(), envelope::encode([&envelope]))
-            .await;
+    for (number, (envelope, (suppressions, lifts))) in steps.iter().enumerate() {
+        bench.publish(inbound(), envelope::encode([envelope])).await;
         bench.delivery(State::Delivered, 2 * (number + 1)).await;
         let heard = (
             platform.heard(suppressed).len(),
             platform.heard(lifted).len(),
         );
-        assert_eq!(heard, (suppressions, lifts), "step {number}");
+        assert_eq!(heard, (*suppressions, *lifts), "step {number}");
     }
+}
+
+fn day(day: u32) -> String {
+    format!("2026-02-0{day}T00:00:00Z")
+}
+
+#[tokio::test]
+async fn a_platform_is_told_of_a_lift_only_once_none_of_the_scopes_that_its_list_is_suppresses() {
+    heard_after(&[
+        (changed_in("outbound", true, &day(1)), (1, 0)),
+        (changed_in("broadcast", true, &day(2)), (2, 0)),
+        (changed_in("outbound", false, &day(3)), (2, 0)),
+        (changed_in("broadcast", false, &day(4)), (2, 1)),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_platform_is_told_of_no_lift_where_it_was_told_of_no_suppression() {
+    heard_after(&[
+        (changed(false, &day(1)), (0, 0)),
+        (changed(true, &day(2)), (1, 0)),
+        (changed(false, &day(3)), (1, 1)),
+    ])
+    .await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{plans::plan, *};
 use crate::{
     event::{Effect, GLOBAL},
-    ledger::told::told,
+    ledger::told::{accounted_for, told},
 };
 
 /// What the platform behind the target `slack` reports of the contact, at a time.
@@ -225,19 +225,41 @@ async fn what_was_told_is_looked_for_among_the_changes_of_the_contact_alone() {
             }
             let asked = json!([{ "number": 0, "contact": "jane@example.com", "channel": "email", "target": "slack",
                 "from": 0, "to": i64::MAX, "second": null }]);
-            let steps = plan(ledger, &told(), |query| query.bind(asked.to_string())).await;
-            assert!(steps.contains("events_with_effect"), "{steps}");
-            assert!(steps.contains("deliveries_by_event"), "{steps}");
-            for whole in [
-                "Seq Scan on events",
-                "Seq Scan on deliveries",
-                "SCAN told",
-                "SCAN deliveries",
-            ] {
-                assert!(!steps.contains(whole), "{steps}");
+            for question in [told(), accounted_for()] {
+                let steps = plan(ledger, &question, |query| query.bind(asked.to_string())).await;
+                assert!(steps.contains("events_with_effect"), "{steps}");
+                assert!(steps.contains("deliveries_by_event"), "{steps}");
+                for whole in [
+                    "Seq Scan on events",
+                    "Seq Scan on deliveries",
+                    "SCAN told",
+                    "SCAN deliveries",
+                ] {
+                    assert!(!steps.contains(whole), "{steps}");
+                }
             }
         }
         let (_, report) = report(Kind::Suppressed, clock::now());
         assert_eq!(around(ledger, &report).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_suppression_is_accounted_for_if_its_target_was_to_be_told_or_its_own_source_told_us() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let (told, _) = one_delivery(ledger).await;
+        let contact = told.contact.as_ref().unwrap();
+        let other = Contact::email("nobody@example.com").unwrap();
+        let asked = async |target: &str, source: Option<&str>| {
+            let contacts = [&other, contact];
+            let known = ledger.accounted_for(&contacts, target, source);
+            let known = known.await.unwrap();
+            assert!(!known[0]);
+            known[1]
+        };
+        assert!(asked("slack", None).await);
+        assert!(!asked("elsewhere", None).await);
+        assert!(!asked("elsewhere", Some("elsewhere")).await);
+        assert!(asked("elsewhere", Some(&told.source)).await);
     }
 }

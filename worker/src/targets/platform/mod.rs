@@ -1,8 +1,8 @@
 //! Platforms that send, told whom they must not send to: what they have in common.
 //!
 //! An event becomes a suppression or a lift in some of the platform's lists, by `[targets.scopes]`; what is left to each
-//! kind is how one of its lists is told. A lift takes back what was set here and what the platform lets be taken back; what
-//! it does not is a final answer. What was set is the same when it is set again, so repeats are harmless.
+//! kind is how one of its lists is told. A lift takes back what the ledger knows of, for a contact may have opted out there
+//! of what nobody told us, and what the platform lets be taken back; what it does not is a final answer. What was set is the same when it is set again, so repeats are harmless.
 //!
 //! A credential that is refused says nothing of the contact: it is tried again, and counts towards the breaker, which
 //! keeps the rest of the queue from spending attempts until someone has seen to it.
@@ -170,6 +170,10 @@ impl<P: Platform> Target for Teller<P> {
 
     fn keeps(&self, lifted: &str, standing: &str) -> bool {
         self.scopes.keep(lifted, standing)
+    }
+
+    fn lifts_only_known(&self) -> bool {
+        true
     }
 
     fn reports(&self, told: &str, reported: &str) -> bool {
