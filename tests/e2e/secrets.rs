@@ -73,7 +73,29 @@ fn configuration(receiver: &Receiver, format: &str) -> String {
     for target in targets {
         write!(text, "[[targets]]\nevents = [\"unsubscribed\"]\n{target}\n").unwrap();
     }
+    text += &platforms(&system);
     text
+}
+
+/// Platforms that send, one for each way of showing who asks.
+fn platforms(url: &str) -> String {
+    let kinds = [
+        ("sendgrid", "global", ""),
+        ("mailgun", "mg.example.com", ""),
+        ("klaviyo", "global", ""),
+        (
+            "ses",
+            "global",
+            "region = \"eu-central-1\"\naccess_key = \"k\"",
+        ),
+    ];
+    let of_kind = |(kind, list, more): (&str, &str, &str)| {
+        format!(
+            "[[targets]]\nevents = [\"unsubscribed\"]\nname = \"{kind}\"\nkind = \"{kind}\"\nurl = \"{url}\"\n\
+             token = \"{MARK}\"\n{more}\nscopes = {{ \"*\" = \"{list}\" }}\n"
+        )
+    };
+    kinds.map(of_kind).concat()
 }
 
 /// Everything that happens to a process: right and wrong credentials, right and wrong bodies, targets that fail.
