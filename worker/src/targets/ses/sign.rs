@@ -77,9 +77,9 @@ mod tests {
             service: "service",
         };
         let at = "2015-08-30T12:36:00Z".parse().unwrap();
-        let signed = signer.sign(method, &url.parse().unwrap(), b"", at);
-        assert_eq!(signed.date, "20150830T123600Z");
-        let (head, signature) = signed.authorization.split_once("Signature=").unwrap();
+        let headers = signer.sign(method, &url.parse().unwrap(), b"", at);
+        assert_eq!(headers.date, "20150830T123600Z");
+        let (head, signature) = headers.authorization.split_once("Signature=").unwrap();
         let scope = "AKIDEXAMPLE/20150830/us-east-1/service/aws4_request";
         assert_eq!(
             head,
