@@ -74,6 +74,7 @@ impl Done {
             }
             Self::Elsewhen(index) => {
                 tell_time(world, "+0");
+                world.jumps += 1;
                 let ended = world.process(index).terminate().await;
                 assert!(ended.success(), "SIGTERM after its clock moved: {ended}");
                 world.process(index).again().await;
@@ -208,6 +209,7 @@ async fn set_back(world: &mut World, service: Service) -> Done {
     ];
     world.process(index).again_with(&environment).await;
     tell_time(world, "-3600");
+    world.jumps += 1;
     Done::Elsewhen(index)
 }
 

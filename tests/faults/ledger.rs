@@ -60,9 +60,10 @@ impl Ledger {
         self.some(text).await
     }
 
-    /// Every event, with its id.
+    /// Every event, with its id, but for echoes.
     pub(crate) async fn events(&self) -> Option<Vec<(Key, String)>> {
-        let text = "SELECT source, kind, contact, occurred_at, id FROM events";
+        let text =
+            "SELECT source, kind, contact, occurred_at, id FROM events WHERE echo_of IS NULL";
         let rows = sqlx::query(text).fetch_all(&self.pool).await.ok()?;
         let read = rows.iter().map(|row| {
             let source: String = row.get(0);
@@ -76,6 +77,12 @@ impl Ledger {
             (key, row.get(4))
         });
         Some(read.collect())
+    }
+
+    /// Events that only report back what was told.
+    pub(crate) async fn echoes(&self) -> Option<u64> {
+        let text = "SELECT COUNT(*) FROM events WHERE echo_of IS NOT NULL AND received_at > $1";
+        self.count(text, 0).await
     }
 
     pub(crate) async fn deliveries(&self) -> Option<Vec<Delivery>> {

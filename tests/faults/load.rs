@@ -69,20 +69,9 @@ impl Load {
     pub(crate) fn start(doors: Doors, rate: u32) -> Self {
         let counts: Arc<Counts> = Arc::default();
         let mut task = JoinSet::new();
-        let client = http();
-        task.spawn(webhooks(
-            Sender {
-                client: client.clone(),
-                doors: doors.clone(),
-                counts: Arc::clone(&counts),
-            },
-            rate,
-        ));
-        task.spawn(changes(Sender {
-            client,
-            doors,
-            counts: Arc::clone(&counts),
-        }));
+        let sender = Sender::new(doors, Arc::clone(&counts));
+        task.spawn(webhooks(sender.clone(), rate));
+        task.spawn(changes(sender));
         Self { counts, task }
     }
 
@@ -95,10 +84,11 @@ impl Load {
     }
 }
 
+/// Sends again until it is answered.
 #[derive(Clone)]
-struct Sender {
+pub(crate) struct Sender {
     client: reqwest::Client,
-    doors: Doors,
+    pub(crate) doors: Doors,
     counts: Arc<Counts>,
 }
 
@@ -131,6 +121,14 @@ async fn changes(sender: Sender) {
 }
 
 impl Sender {
+    pub(crate) fn new(doors: Doors, counts: Arc<Counts>) -> Self {
+        Self {
+            client: http(),
+            doors,
+            counts,
+        }
+    }
+
     fn is_over(&self) -> bool {
         self.counts.over.load(Ordering::SeqCst)
     }
@@ -150,7 +148,7 @@ impl Sender {
         Counts::one(&self.counts.accepted);
     }
 
-    async fn until_taken(&self, url: &str, body: &str) {
+    pub(crate) async fn until_taken(&self, url: &str, body: &str) {
         let mut pause = AGAIN;
         while !self.is_taken(url, body).await {
             Counts::one(&self.counts.refused);

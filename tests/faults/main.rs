@@ -2,8 +2,9 @@
 //! while one thing after the other is broken and mended.
 //!
 //! What is shown, on each of three sets of stores: every event that was answered 200 is in the ledger once and told to every
-//! target; duplicates change nothing; a target hears again of no more than was in hand at the kills; the queues drain;
-//! and no process needs a hand, but that a killed one is started again, as whatever keeps it running would.
+//! target; duplicates change nothing, nor do platforms that report back what they are told; a target hears again of no more
+//! than was in hand at the kills; the queues drain; and no process needs a hand, but that a killed one is started again, as
+//! whatever keeps it running would.
 //!
 //! `scripts/test` runs the short ones of [`fault::FAULTS`] once; `scripts/faults` runs all for as long as it is told.
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
@@ -15,6 +16,7 @@ mod fault;
 mod harm;
 mod ledger;
 mod load;
+mod platforms;
 mod report;
 mod run;
 mod settle;

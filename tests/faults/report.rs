@@ -95,7 +95,7 @@ impl Report {
         head + &lines.collect::<String>()
             + &format!(
                 "{}, seed {}, {:.0} s: {} faults, {} events in {} requests ({} refused and sent again), {} deliveries, {} lost, \
-                 {} repeated of {} in hand at kills\n",
+                 {} repeated of {} in hand at kills, {} echoes, {} taken for news\n",
                 self.stores(),
                 self.seed,
                 self.took.as_secs_f64(),
@@ -107,6 +107,8 @@ impl Report {
                 settled.lost,
                 settled.repeated,
                 settled.in_hand,
+                settled.echoes,
+                settled.news,
             )
     }
 
@@ -123,7 +125,7 @@ impl Report {
             "faults": self.faults(), "events": settled.events, "requests": settled.requests,
             "refused": settled.refused, "deliveries": settled.deliveries, "lost": settled.lost,
             "invented": settled.invented, "wrong_registers": settled.wrong, "repeated": settled.repeated,
-            "in_hand_at_kills": settled.in_hand, "left_in_queues": settled.left, "wrongly_held": settled.wrongly_held,
+            "in_hand_at_kills": settled.in_hand, "left_in_queues": settled.left, "wrongly_held": settled.wrongly_held, "echoes": settled.echoes, "echoes_taken_for_news": settled.news,
         })
     }
 
@@ -143,6 +145,11 @@ impl Report {
         assert_eq!(
             settled.wrongly_held, 0,
             "put aside though it can be read: {settled:?}"
+        );
+        assert!(settled.echoes > 0, "no platform reported: {settled:?}");
+        assert!(
+            settled.news <= settled.explained,
+            "platforms tell each other of what they were told: {settled:?}"
         );
         assert!(
             settled.repeated <= settled.in_hand,

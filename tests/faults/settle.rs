@@ -11,6 +11,7 @@ use tests::{Told, until};
 use crate::{
     event::{Event, Key, by_hand, fold},
     load::Counts,
+    platforms,
     world::{TARGETS, World},
 };
 
@@ -33,11 +34,21 @@ pub(crate) struct Settled {
     pub(crate) repeated: u64,
     /// Deliveries that were in hand when a process died: the most that may be repeated.
     pub(crate) in_hand: u64,
+    /// Reports of platforms that only report back what they were told.
+    pub(crate) echoes: u64,
+    /// Those that were taken for news.
+    pub(crate) news: u64,
+    /// The most that may be: an attempt that died is known only by the next one, and a clock that jumped tells nothing of
+    /// what was on its way.
+    pub(crate) explained: u64,
     /// Messages that are left in some queue.
     pub(crate) left: u64,
     /// Bodies in quarantine that can be read.
     pub(crate) wrongly_held: u64,
 }
+
+/// Reports that may be on their way when a clock jumps: a change a second, two platforms, and what waits elsewhere.
+const ON_THE_WAY: u64 = 16;
 
 /// Brings the world to rest and counts.
 pub(crate) async fn all(world: &mut World) -> Settled {
@@ -46,8 +57,12 @@ pub(crate) async fn all(world: &mut World) -> Settled {
     let (events, by_hand) = (Counts::of(&counts.offered), Counts::of(&counts.by_hand));
     let sent = sent(events, by_hand);
     until("everything is in the ledger and told", async || {
-        let recorded = world.ledger.events().await?.len() >= sent.len();
-        (recorded && world.ledger.undelivered(i64::MAX).await? == 0).then_some(())
+        let reports = world.platforms.heard();
+        let recorded = world.ledger.events().await?.len() as u64 + world.ledger.echoes().await?;
+        let all = recorded >= sent.len() as u64 + reports;
+        let told = world.ledger.undelivered(i64::MAX).await? == 0;
+        // What was told meanwhile is still to be reported.
+        (all && told && world.platforms.heard() == reports).then_some(())
     })
     .await;
     let mut settled = Settled {
@@ -55,10 +70,12 @@ pub(crate) async fn all(world: &mut World) -> Settled {
         requests: Counts::of(&counts.requests),
         refused: Counts::of(&counts.refused),
         in_hand: world.in_hand,
+        explained: world.in_hand + world.jumps * ON_THE_WAY,
         wrongly_held: world.ledger.wrongly_held().await.unwrap(),
         ..Settled::default()
     };
     settled.compare_events(world, &sent).await;
+    settled.compare_reports(world).await;
     settled.compare_targets(world).await;
     settled.compare_registers(world, events, by_hand).await;
     assert_eq!(
@@ -95,7 +112,7 @@ impl Settled {
     async fn compare_events(&mut self, world: &World, sent: &HashSet<Key>) {
         let recorded = world.ledger.events().await.unwrap();
         let mut times: HashMap<Key, u64> = HashMap::new();
-        for (key, _) in recorded {
+        for (key, _) in recorded.into_iter().filter(|(key, _)| !is_report(key)) {
             *times.entry(key).or_default() += 1;
         }
         for key in sent {
@@ -110,7 +127,19 @@ impl Settled {
         }
     }
 
-    /// Every event was told to every target that takes its kind, by the delivery's id, which is derived from both.
+    /// What the platforms reported is in the ledger, each report once.
+    async fn compare_reports(&mut self, world: &World) {
+        let recorded = world.ledger.events().await.unwrap();
+        let news = recorded.iter().filter(|(key, _)| is_report(key));
+        self.news = news.count() as u64;
+        self.echoes = world.ledger.echoes().await.unwrap();
+        let (reports, found) = (world.platforms.heard(), self.news + self.echoes);
+        self.lost += reports.saturating_sub(found);
+        self.invented += found.saturating_sub(reports);
+    }
+
+    /// Every event was told to every target that takes its kind, by the delivery's id, which is derived from both; but not
+    /// to the platform that it came from.
     async fn compare_targets(&mut self, world: &World) {
         let recorded = world.ledger.events().await.unwrap();
         let deliveries = world.ledger.deliveries().await.unwrap();
@@ -127,7 +156,8 @@ impl Settled {
             .collect();
         for target in &TARGETS {
             let told = world.receiver.told(&target.path());
-            for (_, event) in recorded.iter().filter(|(key, _)| target.takes(&key.kind)) {
+            let taken = |key: &Key| target.takes(&key.kind) && key.source != target.name;
+            for (_, event) in recorded.iter().filter(|(key, _)| taken(key)) {
                 let id = Delivery::id_of(event.parse().unwrap(), target.name).to_string();
                 let is_told = told.get(&id).is_some_and(|told: &Told| told.accepted > 0);
                 let is_recorded = delivered.contains(&(event.as_str(), target.name, id.as_str()));
@@ -153,6 +183,10 @@ impl Settled {
             .filter(|contact| !expected.contains_key(*contact));
         self.wrong += unheard_of.count() as u64;
     }
+}
+
+fn is_report(key: &Key) -> bool {
+    platforms::NAMES.contains(&key.source.as_str())
 }
 
 /// How many messages are in the queues, those that the processes gave back when they ended among them.

@@ -11,6 +11,7 @@ use crate::{
     fault::{NODES, Service, Set},
     ledger::Ledger,
     load::{Counts, Doors, Load},
+    platforms::{self, Platforms},
 };
 
 /// The servers of [`Set::Cluster`].
@@ -19,8 +20,9 @@ const CLUSTERED: [&str; 5] = [NODES[0], NODES[1], NODES[2], "redis", "postgres"]
 /// Calls under way at a time, per target and worker.
 const SLOTS: u32 = 8;
 
-/// The targets: what each is told of, and whether it is told again on purpose, so that repeats there are none.
-pub(crate) const TARGETS: [Target; 3] = [
+/// The targets: what each is told of, and whether it is told again on purpose, so that repeats there are none. The
+/// last two are the [`platforms`](crate::platforms).
+pub(crate) const TARGETS: [Target; 5] = [
     Target {
         name: "hook",
         kinds: &["*"],
@@ -35,6 +37,16 @@ pub(crate) const TARGETS: [Target; 3] = [
         name: "again",
         kinds: &["bounced"],
         is_told_again: true,
+    },
+    Target {
+        name: "east",
+        kinds: &["suppressed"],
+        is_told_again: false,
+    },
+    Target {
+        name: "west",
+        kinds: &["suppressed"],
+        is_told_again: false,
     },
 ];
 
@@ -61,9 +73,12 @@ pub(crate) struct World {
     pub(crate) receiver: Receiver,
     pub(crate) ledger: Ledger,
     pub(crate) load: Load,
+    pub(crate) platforms: Platforms,
     pub(crate) random: StdRng,
     /// Deliveries that were in hand at a kill: a target may hear of so many again.
     pub(crate) in_hand: u64,
+    /// How often the clock of a process jumped.
+    pub(crate) jumps: u64,
     /// What the api was last asked for, to no answer.
     pub(crate) unanswered: Option<String>,
     pub(crate) disk: Option<Disk>,
@@ -93,13 +108,16 @@ impl World {
             api: processes.last().unwrap().api.clone(),
             key: API_KEY,
         };
+        let platforms = Platforms::start(&receiver, &doors);
         Self {
             set,
             receiver,
             ledger: Ledger::at(&stores.ledger),
             load: Load::start(doors, rate),
+            platforms,
             random: StdRng::seed_from_u64(seed),
             in_hand: 0,
+            jumps: 0,
             unanswered: None,
             disk,
             proxy,
@@ -256,7 +274,7 @@ fn programs(set: Set) -> &'static [&'static str] {
     }
 }
 
-/// Four sources, and the targets. A schedule that is over only after minutes, so that none of these faults outlasts it.
+/// The sources, and the targets. A schedule that is over only after minutes, so that none of these faults outlasts it.
 fn configuration(receiver: &Receiver) -> String {
     let pauses = ["300ms", "1s", "1s", "2s"]
         .into_iter()
@@ -271,15 +289,22 @@ fn configuration(receiver: &Receiver) -> String {
         ("sentinmail", "sentinmail"),
         ("notifiedby", "notifiedby"),
         ("garbled", "notifiedby"),
+        ("east", "generic"),
+        ("west", "generic"),
     ];
     let sources = sources.map(|(name, provider)| {
         format!("[[sources]]\nname = \"{name}\"\nprovider = \"{provider}\"\nauth = {{ kind = \"none\" }}\n")
     });
     let targets = TARGETS.map(|target| {
         let (name, url) = (target.name, receiver.url(&target.path()));
+        let mirrors = if platforms::NAMES.contains(&name) {
+            format!("mirrors = \"{name}\"\n")
+        } else {
+            String::new()
+        };
         format!(
             "[[targets]]\nname = \"{name}\"\nkind = \"http\"\nevents = {:?}\nurl = \"{url}\"\ntimeout = \"3s\"\n\
-             slots = {SLOTS}\nsign = false\n",
+             slots = {SLOTS}\nsign = false\n{mirrors}",
             target.kinds
         )
     });

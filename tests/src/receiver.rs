@@ -17,6 +17,7 @@ use axum::{
 };
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// One request that came.
 #[derive(Debug, Clone)]
@@ -80,6 +81,8 @@ struct Shared {
     conducts: HashMap<String, Conduct>,
     /// The status per path, 200 where there is none.
     statuses: HashMap<String, u16>,
+    /// Who is told at once of what is accepted per path.
+    listeners: HashMap<String, UnboundedSender<Heard>>,
     /// How long an answer takes per path.
     delays: HashMap<String, Duration>,
 }
@@ -157,6 +160,14 @@ impl Receiver {
         shared.told.get(path).cloned().unwrap_or_default()
     }
 
+    /// What is accepted at `path` from now on, before it is answered.
+    pub fn listen(&self, path: &str) -> UnboundedReceiver<Heard> {
+        let (listener, heard) = unbounded_channel();
+        let mut shared = self.shared.lock().expect("no panic");
+        shared.listeners.insert(path.to_owned(), listener);
+        heard
+    }
+
     /// How many different deliveries were answered 2xx at `path`.
     pub fn count(&self, path: &str) -> usize {
         let shared = self.shared.lock().expect("no panic");
@@ -230,6 +241,9 @@ impl Shared {
         let accepts = conduct.map_or(status.is_success(), Conduct::accepts);
         told.accepted += u32::from(accepts);
         told.well |= accepts && conduct.is_none();
+        let listener = self.listeners.get(&heard.path).filter(|_| accepts);
+        // Who does not listen any more hears nothing.
+        listener.map(|listener| listener.send(heard.clone()).ok());
     }
 }
 

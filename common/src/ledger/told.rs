@@ -110,7 +110,7 @@ fn second(event: &Event) -> Option<i64> {
 
 /// The question: by the index of changes by contact, then of deliveries by event, then of attempts by delivery.
 pub(super) fn told() -> String {
-    // Of the last one the database's clock tells, too, when leave was taken. That of the process that made it may be wrong.
+    // Of the last one the database's clock tells when leave was taken. That of the process that made it may be wrong.
     let ended = arm(
         "JOIN attempts ON attempts.delivery_id = deliveries.id",
         "CASE WHEN attempts.number = deliveries.attempts_ever AND deliveries.lease_until IS NULL

@@ -9,11 +9,13 @@ use uuid::Uuid;
 
 use super::{
     ALL, Malformed, Provider, Sample,
-    sample::reading::{events, parse},
+    postmark::Postmark,
+    sample::reading::{event, events, parse},
+    standard_webhooks::StandardWebhooks,
 };
 use crate::{
     envelope::Envelope,
-    event::{Effect, Event, Kind},
+    event::{Effect, Event, Kind, Origin},
     queue::Priority,
 };
 
@@ -126,6 +128,49 @@ fn weight(provider: &dyn Provider, envelope: &Envelope) -> (bool, bool) {
             .map_or(true, |event| event.effect != Effect::None)
     };
     (!results.is_empty() && all_low, results.iter().any(heavy))
+}
+
+/// The providers whose samples' choices say that the recipient made them; of the others only the kind suggests so.
+const SAYING: [&str; 6] = [
+    "mailgun",
+    "postmark",
+    "sendgrid",
+    "ses",
+    "sparkpost",
+    "twilio",
+];
+
+#[test]
+fn who_opted_out_is_said_by_a_request_that_tells_of_nothing_else_or_has_a_field_for_it() {
+    let mut saying = BTreeSet::new();
+    for (provider, sample) in all() {
+        let envelope = sample.envelope(Uuid::nil(), "shop", &[]);
+        let told = events(provider, &envelope).unwrap_or_default();
+        for event in told.into_iter().flatten() {
+            if provider.says_recipient(&event) {
+                assert_eq!(event.origin, Origin::Recipient, "{event:?}");
+                saying.insert(provider.name());
+            }
+        }
+    }
+    assert_eq!(saying, BTreeSet::from(SAYING));
+    let by = |origin: &str| {
+        let body = format!(
+            r#"{{"RecordType":"SubscriptionChange","ChangedAt":"2026-05-04T12:00:00Z","Recipient":"jane@example.com",
+            "SuppressSending":true,"SuppressionReason":"ManualSuppression","Origin":"{origin}"}}"#
+        );
+        Postmark.says_recipient(&event(&Postmark, &body))
+    };
+    assert!(by("Recipient") && !by("Customer") && !by("Admin"));
+    let stated = |data: Value| {
+        let body =
+            json!({ "type": "unsubscribed", "timestamp": "2026-05-04T12:00:00Z", "data": data });
+        StandardWebhooks.says_recipient(&event(&StandardWebhooks, &body.to_string()))
+    };
+    assert!(stated(
+        json!({ "email": "jane@example.com", "origin": "recipient" })
+    ));
+    assert!(!stated(json!({ "email": "jane@example.com" })));
 }
 
 #[test]
