@@ -106,7 +106,7 @@ impl App {
                 .sources
                 .iter()
                 .cloned()
-                .chain([Source::api()])
+                .chain(Source::built_in())
                 .map(|source| (source.name.clone(), source))
                 .collect(),
             outlets: outlets.configured,
