@@ -7,7 +7,7 @@
 //! there are keys.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,12 +16,10 @@ use common::{
     config::{Api, ApiKey, Rate, Role},
     key,
     ledger::Ledger,
+    pace::{Paces, wait},
     signature,
 };
-use governor::{
-    DefaultDirectRateLimiter,
-    clock::{Clock, DefaultClock},
-};
+use governor::DefaultDirectRateLimiter;
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
@@ -37,7 +35,7 @@ const STRANGERS: Rate = Rate {
 /// How often, above that, all hashes are read.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
-/// The most hashes that are read.
+/// The most hashes that are read, and the most keys of which it is known how often they asked.
 const MOST: usize = 100_000;
 
 /// Who a key lets in.
@@ -55,17 +53,10 @@ pub(crate) struct Keyring {
     configured: Vec<(ApiKey, Option<DefaultDirectRateLimiter>)>,
     /// Of the keys that have no rate of their own.
     rate: Option<Rate>,
-    paces: Mutex<HashMap<Uuid, Pace>>,
+    paces: Paces,
     known: Mutex<Known>,
     /// Holds the look-ups of keys that were never seen to [`STRANGERS`].
     pub(crate) strangers: Option<DefaultDirectRateLimiter>,
-}
-
-/// How a key of the ledger has asked of late.
-struct Pace {
-    limiter: DefaultDirectRateLimiter,
-    per: Duration,
-    last: Instant,
 }
 
 /// The hashes that are worth a look at any time: those that were live when they were looked up last.
@@ -84,7 +75,7 @@ impl Keyring {
         Self {
             configured: configured.collect(),
             rate: api.rate,
-            paces: Mutex::default(),
+            paces: Paces::new(MOST),
             known: Mutex::default(),
             strangers: STRANGERS.limiter(),
         }
@@ -112,7 +103,8 @@ impl Keyring {
         }
         let key = self.stored(ledger, &key::hash(given)).await?;
         if let Some(rate) = key.rate.or(self.rate) {
-            self.keep_stored_pace(&key, rate)?;
+            let kept = self.paces.keep(key.id, rate, Instant::now());
+            kept.map_err(|wait| too_often(&key.name, wait))?;
         }
         Ok(Admitted {
             name: key.name,
@@ -189,84 +181,20 @@ impl Keyring {
         }
         is_time
     }
-
-    fn keep_stored_pace(&self, key: &key::Key, rate: Rate) -> Result<()> {
-        let (mut paces, now) = (held(&self.paces), Instant::now());
-        if !paces.contains_key(&key.id) {
-            let Some(limiter) = rate.limiter() else {
-                return Ok(());
-            };
-            // One that has not asked for its whole time may ask as often as a new one: nothing is lost by forgetting it.
-            paces.retain(|_, pace| now.duration_since(pace.last) < pace.per);
-            let (per, last) = (rate.per, now);
-            paces.insert(key.id, Pace { limiter, per, last });
-        }
-        match paces.get_mut(&key.id) {
-            Some(pace) => {
-                pace.last = now;
-                keep_pace(&pace.limiter, &key.name)
-            }
-            None => Ok(()),
-        }
-    }
 }
 
 /// Counts one request of the key called `name`.
 fn keep_pace(limiter: &DefaultDirectRateLimiter, name: &str) -> Result<()> {
-    match wait(limiter) {
-        None => Ok(()),
-        Some(wait) => Err(Error::TooOften {
-            name: name.to_owned(),
-            wait,
-        }),
-    }
+    wait(limiter).map_or(Ok(()), |wait| Err(too_often(name, wait)))
 }
 
-/// Counts one; else how long until the next one may come, in whole seconds, so that who waits so long is let in.
-fn wait(limiter: &DefaultDirectRateLimiter) -> Option<Duration> {
-    let until = limiter.check().err()?;
-    let wait = until.wait_time_from(DefaultClock::default().now());
-    Some(Duration::from_secs(wait.as_secs() + 1))
+fn too_often(name: &str, wait: Duration) -> Error {
+    Error::TooOften {
+        name: name.to_owned(),
+        wait,
+    }
 }
 
 fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use common::{clock, config::Loaded, key::State};
-
-    use super::*;
-
-    #[test]
-    fn who_has_not_asked_for_long_is_forgotten_and_has_lost_nothing() {
-        let config = Loaded::from_text("", BTreeMap::new()).unwrap().config;
-        let keyring = Keyring::new(&config.api);
-        let key = |name: &str| key::Key {
-            id: Uuid::now_v7(),
-            name: name.to_owned(),
-            role: Role::Read,
-            hint: String::new(),
-            rate: None,
-            state: State::Active,
-            created_at: clock::now(),
-            created_by: String::new(),
-            expires_at: None,
-            revoked_at: None,
-        };
-        let keep = |key: &key::Key, rate: &str| {
-            let kept = keyring.keep_stored_pace(key, rate.parse().unwrap());
-            kept.is_ok()
-        };
-        let (steady, brief, last) = (key("steady"), key("brief"), key("last"));
-        assert!(keep(&steady, "1/1h") && keep(&brief, "1/1ns") && keep(&last, "1/1h"));
-        let paces = held(&keyring.paces);
-        assert!(paces.contains_key(&steady.id) && paces.contains_key(&last.id));
-        assert_eq!(paces.len(), 2);
-        drop(paces);
-        assert!(!keep(&steady, "1/1h"), "it is still held to its rate");
-    }
 }

@@ -26,6 +26,7 @@ mod formula;
 mod import;
 mod keyring;
 mod keys;
+mod links;
 mod openapi;
 mod quarantine;
 mod query;
@@ -56,14 +57,13 @@ use axum::{
 };
 use bytes::Bytes;
 use common::{
-    config::{Config, Origin, Role},
+    config::{Config, Links, Origin, Role, Source},
     endpoint,
     http::{self, Limits},
     ledger::{self, Ledger},
     lifecycle::Lifecycle,
     outbound::NoClient,
     queue::{Feed, Message, Priority, Queue, QueueName},
-    request,
 };
 use metrics::{counter, histogram};
 use tokio::net::TcpListener;
@@ -97,6 +97,7 @@ pub struct App {
     /// The configured targets by name: whether the configuration enables each.
     pub targets: BTreeMap<String, bool>,
     endpoints: Rules,
+    links: Option<Arc<Links>>,
     talkable: Desk,
     trail: Trail,
     description: Description,
@@ -117,6 +118,7 @@ impl App {
             .map(|target| (target.name.clone(), target.enabled));
         Ok(Self {
             endpoints: Rules::new(config)?,
+            links: config.links.clone(),
             checks: Checks::start(ledger.clone(), lifecycle),
             ledger,
             queue,
@@ -126,7 +128,7 @@ impl App {
                 .sources
                 .iter()
                 .map(|source| source.name.clone())
-                .chain([request::SOURCE.to_owned()])
+                .chain(Source::built_in().map(|source| source.name))
                 .collect(),
             targets: targets.collect(),
             talkable: Desk::new(config),
@@ -221,6 +223,7 @@ fn routes() -> Vec<Route> {
 fn asked_and_agreed() -> Vec<Route> {
     vec![
         may(Role::Check, routes!(check::check, check::check_all)),
+        may(Role::Write, routes!(links::make)),
         // Who asks is said in the question itself.
         anybody(routes!(talkable::check)),
         may(Role::Read, routes!(submissions::list)),

@@ -19,9 +19,12 @@ pub mod http;
 pub mod key;
 pub mod ledger;
 pub mod lifecycle;
+pub mod link;
 mod names;
+pub mod one_click;
 pub mod ops;
 pub mod outbound;
+pub mod pace;
 pub mod patience;
 pub mod providers;
 #[cfg(any(test, feature = "faults"))]

@@ -14,12 +14,13 @@ mod hostile;
 mod receive;
 mod refusal;
 mod spool;
+mod unsubscribe;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{Router, routing::any};
 use common::{
-    config::{self, Source},
+    config::{self, Config, Links, Source},
     http::{self, Limits},
     lifecycle::Lifecycle,
     queue::{Priority, Queue, QueueName},
@@ -133,13 +134,18 @@ pub fn queues() -> Vec<QueueName> {
         .collect()
 }
 
-/// The paths of the door.
-pub fn router(app: App) -> Router {
-    Router::new()
+/// The paths of the door. Where there are no links, there is nothing at theirs.
+pub fn router(app: App, links: Option<&Arc<Links>>) -> Router {
+    let app = Arc::new(app);
+    let router = Router::new()
         .route("/webhooks/{source}", any(receive::webhook))
         .route("/webhooks/{source}/", any(receive::webhook))
         .fallback(receive::nothing_here)
-        .with_state(Arc::new(app))
+        .with_state(Arc::clone(&app));
+    match links {
+        Some(links) => router.merge(unsubscribe::router(app, Arc::clone(links))),
+        None => router,
+    }
 }
 
 /// Opens the door on `listener`: starts the spool's drain, the gatherer and the accept loop, and returns.
@@ -149,13 +155,13 @@ pub fn router(app: App) -> Router {
 /// is still published.
 pub fn run(
     listener: TcpListener,
-    settings: &config::Ingress,
-    sources: &[Source],
+    config: &Config,
     queue: Arc<dyn Queue>,
     spool: Option<&Arc<Spool>>,
     calls: Calls,
     lifecycle: &Lifecycle,
 ) {
+    let (settings, sources) = (&config.ingress, &config.sources);
     if sources.is_empty() {
         warn!("no [[sources]] are configured: every webhook is answered 404");
     }
@@ -164,7 +170,8 @@ pub fn run(
         lifecycle.spawn("ingress.spool", drain);
     }
     let gatherer = Gatherer::start(queue, spool, settings, lifecycle);
-    let app = router(App::new(settings, sources, gatherer, calls));
+    let app = App::new(settings, sources, gatherer, calls);
+    let app = router(app, config.links.as_ref());
     let limits = Limits {
         header_timeout: settings.read_timeout,
         max_connections: settings.max_connections,

@@ -30,8 +30,7 @@ async fn start(process: Process, loaded: Loaded, (): ()) -> anyhow::Result<()> {
     process.watch(config.ingress.ops_bind, ops).await?;
     ingress::run(
         listener,
-        &config.ingress,
-        &config.sources,
+        config,
         queue,
         spool.as_ref(),
         ingress::Calls::over(&outbound),

@@ -43,6 +43,15 @@ pub(crate) enum Refusal {
     NotFetched,
     #[error("the webhook could not be stored in time; send it again later")]
     NotStored,
+    /// Whatever is wrong with a link is told to nobody.
+    #[error("this link does not work")]
+    UnknownLink,
+    #[error("the body has neither List-Unsubscribe=One-Click nor the fields of the page's form")]
+    NotAsked,
+    #[error("nothing was chosen")]
+    NothingChosen,
+    #[error("this link was used too often; try again in {} s", .0.as_secs())]
+    TooOften(Duration),
 }
 
 impl Refusal {
@@ -60,12 +69,19 @@ impl Refusal {
             Self::BrokenOff => "broken_off",
             Self::NotFetched => "not_fetched",
             Self::NotStored => "not_stored",
+            Self::UnknownLink => "unknown_link",
+            Self::NotAsked => "not_asked",
+            Self::NothingChosen => "nothing_chosen",
+            Self::TooOften(_) => "too_often",
         }
     }
 
-    fn status(self, refusals: Refusals) -> StatusCode {
+    pub(crate) fn status(self, refusals: Refusals) -> StatusCode {
         let code = match self {
-            Self::Unknown | Self::Question(_) => 404,
+            Self::Unknown | Self::Question(_) | Self::UnknownLink => 404,
+            Self::NotAsked => 400,
+            Self::NothingChosen => 422,
+            Self::TooOften(_) => 429,
             Self::Method => 405,
             Self::TooLarge => 413,
             Self::Disabled => refusals.disabled,
@@ -79,23 +95,39 @@ impl Refusal {
         StatusCode::from_u16(code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
     }
 
+    /// When it is worth coming again, of what may be better then.
+    pub(crate) fn pause(self, refusals: Refusals) -> Option<Duration> {
+        match self {
+            Self::TooOften(wait) => Some(wait),
+            _ if self.status(refusals).as_u16() == refusals.unavailable => Some(RETRY_AFTER),
+            _ => None,
+        }
+    }
+
     /// Counts and logs the refusal, and says it to the caller. `door` is none where there is no such source: a name
     /// that a stranger made up becomes no label.
     pub(crate) fn answer(self, door: Option<&Door>) -> Response {
-        let (source, provider, refusals) = door.map_or(("", "", Refusals::default()), |door| {
+        self.note(door);
+        let refusals = door.map_or_else(Refusals::default, |door| door.source.provider.refusals());
+        let mut problem = Problem::new(self.status(refusals), self.to_string());
+        problem.retry_after = self.pause(refusals);
+        let mut response = problem.into_response();
+        self.add_headers(&mut response, door);
+        response
+    }
+
+    /// Counts and logs it.
+    pub(crate) fn note(self, door: Option<&Door>) {
+        let (source, provider) = door.map_or(("", ""), |door| {
             let Door { source, .. } = door;
-            (
-                source.name.as_str(),
-                source.provider.name(),
-                source.provider.refusals(),
-            )
+            (source.name.as_str(), source.provider.name())
         });
         let reason = self.reason();
         counter!("optout_ingress_refused_total", "source" => source.to_owned(), "reason" => reason)
             .increment(1);
         match self {
             // Strangers, and what the gatherer tells of once for all.
-            Self::Unknown | Self::Busy | Self::NotStored => {
+            Self::Unknown | Self::UnknownLink | Self::Busy | Self::NotStored => {
                 debug!(source, provider, reason, "webhook refused");
             }
             Self::Question(_)
@@ -105,20 +137,16 @@ impl Refusal {
             | Self::TooLarge
             | Self::TooSlow
             | Self::BrokenOff
-            | Self::NotFetched => {
+            | Self::NotFetched
+            | Self::NotAsked
+            | Self::NothingChosen
+            | Self::TooOften(_) => {
                 info!(source, provider, reason, "webhook refused");
             }
         }
-        let mut problem = Problem::new(self.status(refusals), self.to_string());
-        if problem.status.as_u16() == refusals.unavailable {
-            problem = problem.retry_after(RETRY_AFTER);
-        }
-        let mut response = problem.into_response();
-        self.add_headers(&mut response, door);
-        response
     }
 
-    fn add_headers(self, response: &mut Response, door: Option<&Door>) {
+    pub(crate) fn add_headers(self, response: &mut Response, door: Option<&Door>) {
         let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
         let headers = response.headers_mut();
         match self {
@@ -150,7 +178,11 @@ impl Refusal {
             | Self::Unauthorized
             | Self::BrokenOff
             | Self::NotFetched
-            | Self::NotStored => {}
+            | Self::NotStored
+            | Self::UnknownLink
+            | Self::NotAsked
+            | Self::NothingChosen
+            | Self::TooOften(_) => {}
         }
     }
 }

@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod healthcheck;
 mod keys;
+mod links;
 mod migrate;
 mod openapi;
 mod replay;
@@ -61,6 +62,8 @@ enum Command {
     /// The api's keys, beside those of the configuration
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Make links that unsubscribe with one click, for the headers of mails; needs nothing but the configuration
+    Links(links::Options),
     /// Print the OpenAPI description of the api
     Openapi,
     /// Apply what migrations the ledger is missing
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Audit(command) => client::run(path, |loaded| audit::run(loaded, command)),
         Command::Verify(options) => verify::run(path, options),
         Command::Keys(command) => client::run(path, |loaded| keys::run(loaded, command)),
+        Command::Links(options) => links::run(path, &options),
         Command::Openapi => openapi::print(),
         Command::Migrate => client::run(path, migrate::migrate),
         Command::Healthcheck(options) => {

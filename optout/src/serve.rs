@@ -57,8 +57,7 @@ pub(crate) async fn start(
     worker::spawn(&Arc::new(app), lifecycle);
     ingress::run(
         door,
-        &config.ingress,
-        &config.sources,
+        config,
         Arc::clone(&queue),
         spool.as_ref(),
         ingress::Calls::over(&outbound),

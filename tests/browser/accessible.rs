@@ -6,7 +6,7 @@ use tests::{told, until};
 use crate::{BOTH, Desk};
 
 /// Runs axe-core over the page that is shown, and gives what it finds wrong.
-async fn violations(desk: &Desk, axe: &str) -> Vec<String> {
+pub(crate) async fn violations(desk: &Desk, axe: &str) -> Vec<String> {
     desk.page.run(axe).await;
     let script = "const done = arguments[arguments.length - 1];
         axe.run(document, { resultTypes: ['violations'] }).then((found) => done(found.violations.map((one) =>
@@ -83,16 +83,7 @@ async fn no_page_keeps_anybody_out() {
         desk.page.is_headed("Overview").await;
         let pages = pages(&desk).await;
         for (scheme, width) in [("light", 1280), ("dark", 820), ("light", 390)] {
-            let media =
-                json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
-            desk.page
-                .chromium("Emulation.setEmulatedMedia", media)
-                .await;
-            let size =
-                json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
-            desk.page
-                .chromium("Emulation.setDeviceMetricsOverride", size)
-                .await;
+            desk.page.looks(scheme, width).await;
             for path in &pages {
                 desk.open(path).await;
                 let found = violations(&desk, &axe).await;
@@ -100,10 +91,8 @@ async fn no_page_keeps_anybody_out() {
                     found, [""; 0],
                     "{path}, {scheme}, {width} wide, on {kind:?}"
                 );
-                let wide = "return document.documentElement.scrollWidth > document.documentElement.clientWidth";
-                assert_eq!(
-                    desk.page.run(wide).await,
-                    false,
+                assert!(
+                    !desk.page.is_too_wide().await,
                     "{path} is wider than {width}"
                 );
             }

@@ -164,6 +164,23 @@ impl Page {
         self.post("/goog/cdp/execute", body).await
     }
 
+    /// Has pages be shown in `light` or `dark`, and so wide.
+    pub(crate) async fn looks(&self, scheme: &str, width: u32) {
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.chromium("Emulation.setEmulatedMedia", media).await;
+        let size =
+            json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        self.chromium("Emulation.setDeviceMetricsOverride", size)
+            .await;
+    }
+
+    /// Whether a page is to be scrolled sideways.
+    pub(crate) async fn is_too_wide(&self) -> bool {
+        let script =
+            "return document.documentElement.scrollWidth > document.documentElement.clientWidth";
+        self.run(script).await == true
+    }
+
     /// What the browser complained of: broken scripts, what its policy kept from a page, requests that failed.
     pub(crate) async fn complaints(&self) -> Vec<String> {
         let entries = self.post("/se/log", json!({ "type": "browser" })).await;

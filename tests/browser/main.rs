@@ -3,6 +3,7 @@
 
 mod accessible;
 mod driver;
+mod links;
 mod live;
 mod refusals;
 mod work;
@@ -35,10 +36,11 @@ impl Desk {
         let rest = format!(
             "[retry]\nschedule = [\"300ms\"]\n[outbound]\nallow_networks = [\"127.0.0.0/8\"]\n{}{}\
              [[targets]]\nname = \"hook\"\nkind = \"http\"\nevents = [\"*\"]\nurl = \"{}\"\ntimeout = \"2s\"\n\
-             secret = \"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"\n",
+             secret = \"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"\n{}",
             source("notifiedby"),
             source("postmark"),
-            receiver.url("/hook")
+            receiver.url("/hook"),
+            links::CONFIGURED
         );
         Self {
             optout: Process::start("optout", &stores, &rest, None).await,

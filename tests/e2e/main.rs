@@ -10,6 +10,7 @@ mod endpoints;
 mod faults;
 mod hostile;
 mod keys;
+mod links;
 mod openapi;
 mod operations;
 mod pipeline;

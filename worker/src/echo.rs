@@ -263,7 +263,10 @@ mod tests {
     fn a_bounce_reports_back_bounces_only_and_an_opt_out_whatever_suppresses() {
         let bounce = told(Bounced, -1);
         let expected = Some(bounce.event);
-        assert_eq!(echo_of(&reported(Bounced), &[bounce.clone()]), expected);
+        assert_eq!(
+            echo_of(&reported(Bounced), std::slice::from_ref(&bounce)),
+            expected
+        );
         assert_eq!(echo_of(&reported(Unsubscribed), &[bounce]), expected);
         assert_eq!(echo_of(&reported(Bounced), &[told(Unsubscribed, -1)]), None);
     }

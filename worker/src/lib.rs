@@ -107,7 +107,7 @@ impl App {
                 .sources
                 .iter()
                 .cloned()
-                .chain([Source::api()])
+                .chain(Source::built_in())
                 .map(|source| (source.name.clone(), source))
                 .collect(),
             outlets: outlets.configured,

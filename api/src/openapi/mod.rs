@@ -27,7 +27,7 @@ use operation::{complete, problems};
 use schemas::{join_lines, require_nullable, taken};
 
 /// What the operations are about, in the order in which the page shows them.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     (
         "Checks",
         "The question before every send: may this contact be written to?",
@@ -35,6 +35,10 @@ const TAGS: [(&str, &str); 12] = [
     (
         "Consents",
         "Forms that people filled in, and what they agreed to.",
+    ),
+    (
+        "Links",
+        "Links by which recipients unsubscribe with one click.",
     ),
     (
         "Suppressions",

@@ -125,7 +125,7 @@ async fn a_cursor_that_was_made_up_is_refused_as_such() {
 }
 
 /// Requests with a text each in the place of `TEXT`: the method, the path, the body.
-const BODIES: [(&str, &str, &str); 16] = [
+const BODIES: [(&str, &str, &str); 17] = [
     ("POST", "/api/v1/suppressions", r#"{"email": "TEXT"}"#),
     (
         "POST",
@@ -172,6 +172,11 @@ const BODIES: [(&str, &str, &str); 16] = [
         "POST",
         "/api/v1/check",
         r#"{"contacts": ["TEXT", "TEXT@example.com"], "scope": "TEXT"}"#,
+    ),
+    (
+        "POST",
+        "/api/v1/links",
+        r#"{"contacts": ["TEXT", "a@b.example"], "scope": "TEXT"}"#,
     ),
     (
         "POST",

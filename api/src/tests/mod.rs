@@ -21,6 +21,7 @@ mod hostile_values;
 mod import;
 mod keys;
 mod limits;
+mod links;
 mod openapi;
 mod quarantine;
 mod recorder;
@@ -164,7 +165,8 @@ impl Door {
             rate: None,
         };
         let text = "[endpoints]\nallow_http = true\n[outbound]\nallow_networks = ['127.0.0.0/8']";
-        let mut config = Loaded::from_text(text, BTreeMap::new()).unwrap().config;
+        let text = format!("{text}\n{}", links::CONFIGURED);
+        let mut config = Loaded::from_text(&text, BTreeMap::new()).unwrap().config;
         config.api.keys = Role::ALL.iter().map(key).collect();
         let app = App {
             ledger: ledger.clone(),
@@ -175,6 +177,7 @@ impl Door {
             sources: BTreeSet::from(["shop".to_owned(), "news".to_owned(), "api".to_owned()]),
             targets: BTreeMap::from([("slack".to_owned(), true), ("off".to_owned(), false)]),
             endpoints: Rules::new(&config).unwrap(),
+            links: config.links.clone(),
             talkable: Desk {
                 sources: vec![],
                 settings: config.api.talkable.clone(),

@@ -219,7 +219,8 @@ async fn walk_over_changes(door: &Door) {
     let file = json!("email\njim@example.com\nx\n");
     did(door, "POST", "/api/v1/suppressions/import", file).await;
     let many = json!({ "contacts": ["jane@example.com", "x"] });
-    did(door, "POST", "/api/v1/check", many).await;
+    did(door, "POST", "/api/v1/check", many.clone()).await;
+    did(door, "POST", "/api/v1/links", many).await;
     let suppressions = seen(door, "/api/v1/suppressions?email=jane@example.com").await;
     let suppression = format!(
         "/api/v1/suppressions/{}",

@@ -4,6 +4,7 @@
 //! worker reads them from [`Target::settings`], into the same list of mistakes.
 
 mod endpoints;
+mod links;
 mod load;
 mod origin;
 mod rate;
@@ -13,7 +14,7 @@ mod source;
 mod stores;
 mod target;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use endpoints::Endpoints;
+pub use links::{Links, Made, Purpose};
 pub use load::{LoadError, Loaded, environment};
 pub use origin::Origin;
 pub use rate::Rate;
@@ -45,6 +47,8 @@ pub struct Config {
     pub retry: Schedule,
     pub outbound: Outbound,
     pub endpoints: Endpoints,
+    /// None where links are neither made nor opened.
+    pub links: Option<Arc<Links>>,
     pub telemetry: Telemetry,
     pub sources: Vec<Source>,
     pub targets: Vec<Target>,
@@ -85,6 +89,7 @@ impl Config {
             retry: read_retry(root.section("retry")),
             outbound: Outbound::read(root.section("outbound")),
             endpoints: Endpoints::read(root.section("endpoints")),
+            links: Links::read(root.section("links")),
             telemetry: Telemetry::read(root.section("telemetry")),
             sources: sources.into_iter().filter_map(Source::read).collect(),
             targets: root

@@ -6,6 +6,7 @@ use super::{NAME_RULE, is_name};
 use crate::{
     event::Undetermined,
     names::names,
+    one_click,
     providers::{self, Adapter, Keys, Need, Provider},
     request,
     settings::Section,
@@ -54,11 +55,25 @@ pub enum Credential {
 }
 
 impl Source {
-    /// What comes in by the api itself. Always there, and not for ingress.
+    /// What is always there, and at no webhook's URL.
+    pub fn built_in() -> [Self; 2] {
+        [Self::api(), Self::one_click()]
+    }
+
+    /// What comes in by the api itself.
     pub fn api() -> Self {
+        Self::of(request::SOURCE, &request::Api)
+    }
+
+    /// What recipients ask for themselves, by links.
+    pub fn one_click() -> Self {
+        Self::of(one_click::SOURCE, &one_click::OneClick)
+    }
+
+    fn of(name: &str, provider: &'static dyn Provider) -> Self {
         Self {
-            name: request::SOURCE.to_owned(),
-            provider: Adapter::Known(&request::Api),
+            name: name.to_owned(),
+            provider: Adapter::Known(provider),
             credentials: vec![],
             undetermined_bounce: Undetermined::Suppress,
             enabled: true,
@@ -71,6 +86,10 @@ impl Source {
             Some(request::SOURCE) => section.mistake(
                 "name",
                 "is \"api\", which stands for what comes in by the api itself",
+            ),
+            Some(one_click::SOURCE) => section.mistake(
+                "name",
+                "is \"one-click\", which stands for what recipients ask for by links",
             ),
             Some(name) if !is_name(name) => section.mistake("name", NAME_RULE),
             _ => {}

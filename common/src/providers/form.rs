@@ -12,11 +12,11 @@ const MOST_FIELDS: usize = 1_000;
 
 /// The fields of a form in the order in which they came.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Form(Vec<(String, String)>);
+pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {
     /// Reads a form. `content_type` tells only whether it comes in parts.
-    pub(super) fn read(body: &[u8], content_type: Option<&str>) -> Result<Self, Malformed> {
+    pub(crate) fn read(body: &[u8], content_type: Option<&str>) -> Result<Self, Malformed> {
         let boundary = content_type.and_then(|given| multer::parse_boundary(given).ok());
         match boundary {
             Some(boundary) => Self::in_parts(body, boundary),
@@ -71,6 +71,13 @@ impl Form {
         let mut pairs = self.0.iter();
         let found = pairs.find(|(given, _)| given == name);
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a name, whatever its case.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.0.iter();
+        let named = named.filter(move |(given, _)| given.trim().eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str())
     }
 
     /// The last value of a name, which who sets variables of their own cannot take the place of.

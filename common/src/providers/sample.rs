@@ -134,7 +134,7 @@ impl Proof {
 
 /// What the providers' tests are written with.
 #[cfg(test)]
-pub(super) mod reading {
+pub(crate) mod reading {
     use super::{Sample, Uuid};
     use crate::{
         envelope::Envelope,

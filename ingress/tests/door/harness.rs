@@ -84,8 +84,7 @@ pub(crate) async fn open_calling(config: &Config, queue: Arc<TestQueue>, calls: 
     let spool = ingress::Spool::open(config, &lifecycle).await;
     ingress::run(
         listener,
-        &config.ingress,
-        &config.sources,
+        config,
         queue.clone(),
         spool.as_ref(),
         calls,
@@ -103,12 +102,8 @@ pub(crate) fn router(text: &str, queue: &Arc<TestQueue>) -> Router {
     let config = config(text);
     let gatherer =
         ingress::Gatherer::start(queue.clone(), None, &config.ingress, &Lifecycle::new());
-    ingress::router(ingress::App::new(
-        &config.ingress,
-        &config.sources,
-        gatherer,
-        nobody(),
-    ))
+    let app = ingress::App::new(&config.ingress, &config.sources, gatherer, nobody());
+    ingress::router(app, config.links.as_ref())
 }
 
 /// Posts to a door without a socket. Does nothing until it is polled, and then all up to the confirm at once.

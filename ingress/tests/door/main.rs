@@ -24,3 +24,5 @@ mod queue;
 mod shutdown;
 #[cfg(test)]
 mod spool;
+#[cfg(test)]
+mod unsubscribe;

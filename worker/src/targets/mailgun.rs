@@ -162,12 +162,13 @@ mod tests {
                     json(200, &done)
                 }
                 ("DELETE", ["v3", domain, "unsubscribes", address]) => {
-                    match set(listed, domain, address, false) {
-                        true => json(200, &done),
-                        false => json(
+                    if set(listed, domain, address, false) {
+                        json(200, &done)
+                    } else {
+                        json(
                             404,
                             &json!({"message": "Address not found in unsubscribers table"}),
-                        ),
+                        )
                     }
                 }
                 ("POST", ["v3", "lists", list, "members"]) => {
@@ -185,9 +186,10 @@ mod tests {
                 }
                 ("PUT", ["v3", "lists", list, "members", address]) => {
                     assert_eq!(&request.body[..], b"subscribed=yes");
-                    match set(listed, list, address, false) {
-                        true => json(200, &done),
-                        false => json(404, &json!({"message": "Member not found"})),
+                    if set(listed, list, address, false) {
+                        json(200, &done)
+                    } else {
+                        json(404, &json!({"message": "Member not found"}))
                     }
                 }
                 _ => json(404, &json!({"message": "not found"})),

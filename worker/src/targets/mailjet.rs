@@ -138,9 +138,10 @@ mod tests {
                         );
                     }
                     let excluded = request.json()["IsExcludedFromCampaigns"].as_bool().unwrap();
-                    match set(listed, GLOBAL, address, excluded) {
-                        true => json(200, &json!({"Count": 1})),
-                        false => response(304, ""),
+                    if set(listed, GLOBAL, address, excluded) {
+                        json(200, &json!({"Count": 1}))
+                    } else {
+                        response(304, "")
                     }
                 }
                 ("POST", ["v3", "REST", "contact"]) => {

@@ -109,10 +109,13 @@ mod tests {
                     }
                     json(201, &json!({"recipient_emails": asked}))
                 }
-                ("DELETE", Some(address)) => match set(listed, list, address, false) {
-                    true => response(204, ""),
-                    false => json(404, &json!({"errors": [{"message": "resource not found"}]})),
-                },
+                ("DELETE", Some(address)) => {
+                    if set(listed, list, address, false) {
+                        response(204, "")
+                    } else {
+                        json(404, &json!({"errors": [{"message": "resource not found"}]}))
+                    }
+                }
                 _ => json(405, &json!({"errors": [{"message": "method not allowed"}]})),
             }
         },

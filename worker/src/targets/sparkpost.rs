@@ -134,12 +134,13 @@ mod tests {
                         let why = "Recipient could not be removed - Compliance";
                         return json(403, &json!({"errors": [{"message": why}]}));
                     }
-                    match set(listed, body["type"].as_str().unwrap(), address, false) {
-                        true => response(204, ""),
-                        false => json(
+                    if set(listed, body["type"].as_str().unwrap(), address, false) {
+                        response(204, "")
+                    } else {
+                        json(
                             404,
                             &json!({"errors": [{"message": "Recipient could not be found"}]}),
-                        ),
+                        )
                     }
                 }
                 _ => json(404, &json!({"errors": [{"message": "not found"}]})),

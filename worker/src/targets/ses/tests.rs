@@ -22,7 +22,7 @@ const WHOLE: Vendor = Vendor {
 };
 
 fn answer(request: &Received, parts: &[&str], listed: &mut Listed) -> Response<Body> {
-    if let Err(response) = signed(request) {
+    if let Some(response) = refusal(request) {
         return response;
     }
     let not_found = json(404, &json!({"message": "not found"}));
@@ -39,9 +39,10 @@ fn answer(request: &Received, parts: &[&str], listed: &mut Listed) -> Response<B
             response(200, "{}")
         }
         ("DELETE", ["v2", "email", "suppression", "addresses", address]) => {
-            match set(listed, GLOBAL, address, false) {
-                true => response(200, "{}"),
-                false => not_found,
+            if set(listed, GLOBAL, address, false) {
+                response(200, "{}")
+            } else {
+                not_found
             }
         }
         ("POST", ["v2", "email", "contact-lists", list, "contacts"]) => {
@@ -73,7 +74,7 @@ fn answer(request: &Received, parts: &[&str], listed: &mut Listed) -> Response<B
 }
 
 /// Refuses what is not signed as AWS documents it.
-fn signed(request: &Received) -> Result<(), Response<Body>> {
+fn refusal(request: &Received) -> Option<Response<Body>> {
     let date = request.header("x-amz-date");
     let at = format!(
         "{}-{}-{}T{}:{}:{}Z",
@@ -99,10 +100,10 @@ fn signed(request: &Received) -> Result<(), Response<Body>> {
         at.parse().unwrap(),
     );
     if request.header("authorization") == expected.authorization {
-        return Ok(());
+        return None;
     }
     let why = "The request signature we calculated does not match the signature you provided.";
-    Err(json(403, &json!({"message": why})))
+    Some(json(403, &json!({"message": why})))
 }
 
 /// All that a list has of a contact, lost but for what the body says.
