@@ -109,7 +109,7 @@ async fn pressed(kind: Kind) {
         "/api/v1/suppressions/{}?reason=asked",
         suppression["id"].as_str().unwrap()
     );
-    let (status, said) = optout.ask("DELETE", &lift, &Value::Null).await;
+    let (status, said) = optout.ask("DELETE", &lift, &json!({})).await;
     assert!((200..300).contains(&status), "{said}");
     assert!(!is_unsubscribed(&optout, "news").await, "on {kind:?}");
     press(&optout, &link).await;
