@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// What the links unsubscribe from; without it everything
     #[arg(long)]
     scope: Option<String>,
-    /// One URL a line
+    /// One URL a line; an empty line stands for a contact that cannot be read
     #[arg(long, conflicts_with = "json")]
     urls: bool,
     /// One JSON object a line: contact, scope, url and headers, or what is wrong
@@ -139,20 +139,26 @@ impl<W: Write> Printer<'_, W> {
             .flexible(true)
             .trim(Trim::All)
             .from_reader(given);
-        let mut columns: Option<Columns> = None;
+        let (mut columns, mut named): (Option<Columns>, bool) = (None, false);
         for record in records.records() {
             let record = record.context("the file is no text with a contact a line, and no CSV")?;
             let line = record.position().map_or(0, csv::Position::line);
             let columns = match columns {
                 Some(columns) => columns,
                 None => match Columns::named(&record)? {
-                    Some(named) => {
-                        columns = Some(named);
+                    Some(of_names) => {
+                        (columns, named) = (Some(of_names), true);
                         continue;
                     }
                     None => *columns.insert(Columns::default()),
                 },
             };
+            if !named && record.len() > 1 {
+                bail!(
+                    "line {line} has {} columns, but no first line names them",
+                    record.len()
+                );
+            }
             let field = |place: usize| record.get(place).filter(|field| !field.is_empty());
             let scope = columns.scope.and_then(field).map(str::to_owned);
             let scope = scope.or_else(|| self.options.scope.clone());
@@ -177,6 +183,9 @@ impl<W: Write> Printer<'_, W> {
                 complain(&format!("{place}: {why}"));
                 return if self.options.json {
                     writeln!(self.out, "{}", json!({ "contact": raw, "error": why }))
+                } else if self.options.urls {
+                    // So that the lines stay beside the contacts'.
+                    writeln!(self.out)
                 } else {
                     Ok(())
                 };

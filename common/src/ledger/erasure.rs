@@ -113,11 +113,11 @@ impl Ledger {
         Ok(Erased::Done(erasure))
     }
 
-    /// The entries held in quarantine whose body names the contact, each with its envelope. All bodies are looked at:
+    /// The entries held in quarantine whose request names the contact, each with its envelope. All bodies are looked at:
     /// there are few, and what they say is not known otherwise.
     async fn quarantined_naming(&self, contact: &Contact) -> Result<Vec<(Uuid, Uuid)>> {
         let text = "
-            SELECT quarantine.id, envelope_id, body FROM quarantine JOIN envelopes ON envelopes.id = envelope_id
+            SELECT quarantine.id, envelope_id, body, headers FROM quarantine JOIN envelopes ON envelopes.id = envelope_id
             WHERE state = 'held' AND quarantine.id > $1 ORDER BY quarantine.id LIMIT $2";
         let (mut found, mut after) = (vec![], String::new());
         loop {
@@ -128,7 +128,11 @@ impl Ledger {
             };
             after = last.try_get(0)?;
             for row in &page {
-                if names(&row.try_get::<Vec<u8>, _>(2)?, &contact.address) {
+                // What a link says stands in a header.
+                let headers: String = row.try_get(3)?;
+                if names(&row.try_get::<Vec<u8>, _>(2)?, &contact.address)
+                    || names(headers.as_bytes(), &contact.address)
+                {
                     let id = |column| parsed(&row.try_get::<String, _>(column)?);
                     found.push((id(0)?, id(1)?));
                 }

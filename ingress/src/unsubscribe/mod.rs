@@ -19,7 +19,7 @@ use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderName, Method, StatusCode, header, request::Parts},
     response::Response,
-    routing::any,
+    routing::{any, get},
 };
 use common::{
     clock,
@@ -67,8 +67,9 @@ pub(crate) fn router(app: Arc<App>, links: Arc<Links>) -> Router {
         links,
     };
     Router::new()
-        .route(page::STYLE_PATH, any(page::style))
+        .route(page::STYLE_PATH, get(page::style))
         .route("/u/{token}", any(link))
+        .route("/u/{token}/", any(link))
         .with_state(Arc::new(desk))
 }
 
