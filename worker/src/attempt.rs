@@ -153,7 +153,9 @@ impl Context {
             .iter()
             .map(|in_hand| in_hand.fresh.delivery.clone())
             .collect();
-        let told = overtaken::deliver(&self.app, outlet, &deliveries);
+        let tried = call.deliveries.iter().map(|in_hand| in_hand.ever > 1);
+        let tried: Vec<_> = tried.collect();
+        let told = overtaken::deliver(&self.app, outlet, &deliveries, &tried);
         let (mut answers, why) = match guarded(outlet, told).await {
             Ok(Err(error)) => {
                 // Trouble inside spends no attempt: the messages go back, and are held until their leases end.
@@ -168,7 +170,7 @@ impl Context {
         };
         fault::point("deliver.sent");
         answers.resize_with(call.deliveries.len(), || Answer::retry(&why));
-        judge(outlet, &answers);
+        judge(outlet, &answers, call.probing);
         let took = begun.elapsed();
         for (in_hand, answer) in call.deliveries.into_iter().zip(answers) {
             self.tell(verdict(
@@ -262,15 +264,18 @@ fn hold(lifecycle: &Lifecycle, item: Item, left: Duration) {
     });
 }
 
-/// A target that answers, even with a refusal, is well; one that fails counts towards its breaker.
-fn judge(outlet: &Outlet, answers: &[Answer]) {
+/// A target that answers, even with a refusal, is well; one that fails counts towards its breaker. What was withheld says
+/// nothing of it.
+fn judge(outlet: &Outlet, answers: &[Answer], probing: bool) {
+    let withheld = |answer: &Answer| answer.outcome == Outcome::Withheld;
+    if answers.iter().all(withheld) {
+        if probing {
+            outlet.breaker.withdraw(Instant::now());
+        }
+        return;
+    }
     let before = outlet.breaker.level();
-    let well = |answer: &Answer| {
-        matches!(
-            answer.outcome,
-            Outcome::Done | Outcome::Withheld | Outcome::Dead { .. }
-        )
-    };
+    let well = |answer: &Answer| matches!(answer.outcome, Outcome::Done | Outcome::Dead { .. });
     if answers.iter().any(well) {
         outlet.breaker.succeeded();
     } else {

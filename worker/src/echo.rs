@@ -20,7 +20,7 @@ use std::collections::HashMap;
 
 use common::{
     contact::Contact,
-    delivery::State,
+    delivery::{Delivery, State},
     event::{Effect, Event, Kind},
     ledger::{Entry, Question, Result, Told},
 };
@@ -39,16 +39,70 @@ const BEFORE: SignedDuration = SignedDuration::from_mins(10);
 /// allow ([Standard Webhooks](https://www.standardwebhooks.com): five minutes) breaks more than this.
 const AFTER: SignedDuration = SignedDuration::from_mins(5);
 
-/// Leaves out whose platform the event came from, and so knows of it.
+/// Leaves out whose platform the event came from, and so knows of it. Where a lift of ours may undo an opt-out there, that
+/// is decided only once the opt-out is recorded: [`known_there`].
 pub(crate) fn leave_out(app: &App, event: &Event, told: &mut Vec<(String, State)>) {
-    for outlet in mirrors(app, &event.source).filter(|outlet| knows(outlet, event)) {
+    let later = |outlet: &Outlet| event.effect == Effect::Suppress && outlet.target.decides();
+    let mirrors = mirrors(app, &event.source);
+    for outlet in mirrors.filter(|outlet| knows(app, outlet, event) && !later(outlet)) {
         told.retain(|(target, _)| *target != outlet.name);
     }
 }
 
-/// A complaint concerns everything, and was reported in one scope: the platform is told of the others.
-fn knows(outlet: &Outlet, event: &Event) -> bool {
-    event.reach() == event.scope && outlet.target.knows(&event.scope)
+/// A complaint concerns everything, and was reported in one scope: the platform is told of the others. What a bounce is to
+/// it is its own affair. Of several targets it is not known which one's part of the platform reported it.
+fn knows(app: &App, outlet: &Outlet, event: &Event) -> bool {
+    let is_only = mirrors(app, &event.source).nth(1).is_none();
+    is_only
+        && event.kind != Kind::Bounced
+        && event.reach() == event.scope
+        && outlet.target.knows(&event.scope)
+}
+
+/// Of each delivery, whether it is an opt-out that the target's own platform reported, and that no lift can have undone
+/// there since.
+///
+/// It is asked after the opt-out is recorded. A lift takes its leave before it looks for what stands: so either it sees the
+/// opt-out, or it is seen here.
+pub(crate) async fn known_there(
+    app: &App,
+    outlet: &Outlet,
+    deliveries: &[Delivery],
+) -> Result<Vec<bool>> {
+    let is_own = |event: &Event| {
+        event.effect == Effect::Suppress
+            && outlet.mirrors.as_deref() == Some(event.source.as_str())
+            && knows(app, outlet, event)
+    };
+    let mut known: Vec<_> = deliveries
+        .iter()
+        .map(|delivery| is_own(&delivery.event))
+        .collect();
+    let own: Vec<_> = (0..known.len()).filter(|at| known[*at]).collect();
+    if own.is_empty() {
+        return Ok(known);
+    }
+    let question = |at: &usize| {
+        let event = &deliveries[*at].event;
+        Question {
+            event,
+            target: &outlet.name,
+            from: window(event).0,
+            to: Timestamp::MAX,
+        }
+    };
+    let questions: Vec<_> = own.iter().map(question).collect();
+    for (at, told) in own.iter().zip(app.ledger.told(&questions).await?) {
+        let event = &deliveries[*at].event;
+        let from = window(event).0;
+        let undoes = |told: &Told| {
+            told.effect == Effect::Clear
+                && told.began >= from
+                && outlet.target.keeps(&told.scope, event.reach())
+        };
+        known[*at] = !told.iter().any(undoes);
+    }
+    Ok(known)
 }
 
 /// Notes with the entries which of their events are echoes.
@@ -142,7 +196,13 @@ fn echo_of(event: &Event, told: &[Told]) -> Option<Uuid> {
     let second = |at: Timestamp| at.as_second();
     let as_told =
         |told: &&Told| !event.time_assumed && second(told.occurred_at) == second(event.occurred_at);
-    if let Some(told) = told().find(|told| is_same(told) && as_told(told)) {
+    // Unless that was taken back since: then whoever opts out does so anew.
+    let stands = |of: &&Told| {
+        event.effect == Effect::Clear
+            || !told().any(|since| since.effect == Effect::Clear && since.began > of.began)
+    };
+    let mut exact = told().filter(|told| is_same(told) && as_told(told));
+    if let Some(told) = exact.find(stands) {
         return Some(told.event);
     }
     let (from, to) = window(event);

@@ -85,7 +85,7 @@ pub use sessions::{IDLE, LONGEST, MOST as MOST_SESSIONS, Session};
 pub use submissions::{Consent, Submission};
 pub use suppressions::{Standing, Suppression, SuppressionFilter};
 pub use targets::{Disabled, TEST_WAITS, TestState};
-pub use told::{Question, Told};
+pub use told::{Accounted, Question, Told};
 pub use unrouted::Unrouted;
 pub use vitals::{Due, LastTold, MANY, Minute, Unfinished};
 

@@ -22,7 +22,8 @@ pub struct Question<'a> {
     pub target: &'a str,
     /// Attempts that began from then on,
     pub from: Timestamp,
-    /// until then; and those at which the target was told of just the time that the event states, whenever that was.
+    /// until then; and, whenever that was, those at which the target was told of just the time that the event states, or of a
+    /// lift.
     pub to: Timestamp,
 }
 
@@ -38,6 +39,19 @@ pub struct Told {
     /// When an attempt to tell began.
     pub began: Timestamp,
 }
+
+/// The scopes of suppressions, as [`Event::reach`] has them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Accounted {
+    /// Of those that the target was to be told of.
+    pub told: Vec<String>,
+    /// Of those that the platform's own source reported.
+    pub reported: Vec<String>,
+}
+
+/// [`Event::reach`] of a row.
+const REACH: &str = "CASE WHEN told.effect = 'suppress' AND told.kind IN ('complained', 'bounced') AND told.register_source IS NULL
+    THEN 'global' ELSE told.scope END";
 
 impl Ledger {
     /// The changes of each event's contact that its target was told of, by one query for all. Each is there once for
@@ -63,14 +77,14 @@ impl Ledger {
         Ok(answers)
     }
 
-    /// Of each contact, whether the ledger knows how a platform came to suppress it: its target was to be told, or the
-    /// platform's own source, if it has one, told us.
+    /// Of each contact, how a platform may have come to suppress it, as far as the ledger knows: of what its target was to be
+    /// told, and what the platform's own source, if it has one, reported.
     pub async fn accounted_for(
         &self,
         contacts: &[&Contact],
         target: &str,
         source: Option<&str>,
-    ) -> Result<Vec<bool>> {
+    ) -> Result<Vec<Accounted>> {
         let asked = (0..).zip(contacts).flat_map(|(number, contact)| {
             self.both_names(contact).map(move |name| {
                 json!({ "number": number, "contact": name, "channel": contact.channel, "target": target, "source": source })
@@ -81,11 +95,16 @@ impl Ledger {
             .query(&accounted_for())
             .bind(asked)
             .fetch_all(&self.pool);
-        let mut answers = vec![false; contacts.len()];
+        let mut answers = vec![Accounted::default(); contacts.len()];
         for row in found.await? {
-            let number: i64 = row.try_get(0)?;
+            let number: i64 = row.try_get("number")?;
             let number = usize::try_from(number).map_err(|_| Error::Corrupt(number.to_string()))?;
-            answers[number] = true;
+            let scope = row.try_get("scope")?;
+            if row.try_get::<i64, _>("reported")? == 1 {
+                answers[number].reported.push(scope);
+            } else {
+                answers[number].told.push(scope);
+            }
         }
         Ok(answers)
     }
@@ -94,13 +113,20 @@ impl Ledger {
 /// The question: by the index of changes by contact, whose condition stands here word for word. What is no column serves no other
 /// index: by that of all opt-outs PostgreSQL would read them all.
 pub(super) fn accounted_for() -> String {
-    let suppressions = "SELECT CAST(rows.value->>'number' AS BIGINT) FROM {rows}
-        JOIN events AS told ON told.contact = rows.value->>'contact' AND told.channel = rows.value->>'channel'
-            AND told.effect <> 'none' AND told.effect || '' = 'suppress'";
+    let suppressions = |reported: u8| {
+        format!(
+            "SELECT CAST(rows.value->>'number' AS BIGINT) AS number, {REACH} AS scope, CAST({reported} AS BIGINT) AS reported
+            FROM {{rows}}
+            JOIN events AS told ON told.contact = rows.value->>'contact' AND told.channel = rows.value->>'channel'
+                AND told.effect <> 'none' AND told.effect || '' = 'suppress'"
+        )
+    };
     format!(
-        "{suppressions} AND told.source = rows.value->>'source'
+        "{} AND told.source = rows.value->>'source'
         UNION
-        {suppressions} JOIN deliveries ON deliveries.event_id = told.id AND deliveries.target = rows.value->>'target'"
+        {} JOIN deliveries ON deliveries.event_id = told.id AND deliveries.target = rows.value->>'target'",
+        suppressions(1),
+        suppressions(0)
     )
 }
 
@@ -129,9 +155,7 @@ pub(super) fn told() -> String {
 fn arm(join: &str, began: &str, condition: &str) -> String {
     format!(
         "SELECT CAST(rows.value->>'number' AS BIGINT) AS number, told.id AS event, told.kind AS kind, told.effect AS effect,
-            CASE WHEN told.effect = 'suppress' AND told.kind IN ('complained', 'bounced') AND told.register_source IS NULL
-                THEN 'global' ELSE told.scope END AS scope,
-            told.occurred_at AS occurred_at, {began} AS began
+            {REACH} AS scope, told.occurred_at AS occurred_at, {began} AS began
         FROM {{rows}}
         JOIN events AS told ON told.contact = rows.value->>'contact' AND told.channel = rows.value->>'channel'
             AND told.effect <> 'none'
@@ -139,7 +163,8 @@ fn arm(join: &str, began: &str, condition: &str) -> String {
         {join}
         WHERE {condition}
             AND ({began} BETWEEN CAST(rows.value->>'from' AS BIGINT) AND CAST(rows.value->>'to' AS BIGINT)
-                OR told.occurred_at / 1000000 = CAST(rows.value->>'second' AS BIGINT))"
+                OR told.occurred_at / 1000000 = CAST(rows.value->>'second' AS BIGINT)
+                OR told.effect = 'clear')"
     )
 }
 

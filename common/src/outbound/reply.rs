@@ -21,6 +21,9 @@ const RESETS: [&str; 3] = [
     "x-sib-ratelimit-reset",
 ];
 
+/// <https://docs.aws.amazon.com/ses/latest/APIReference/CommonErrors.html>
+const ERROR_TYPE: &str = "x-amzn-errortype";
+
 /// Of an answer this much is kept in the ledger.
 const EXCERPT_LIMIT: usize = 2 << 10;
 
@@ -29,6 +32,8 @@ const EXCERPT_LIMIT: usize = 2 << 10;
 pub struct Reply {
     pub status: StatusCode,
     pub retry_after: Option<Duration>,
+    /// What AWS calls the error.
+    pub error_type: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -45,6 +50,7 @@ impl Reply {
         Self {
             status,
             retry_after,
+            error_type: stated(ERROR_TYPE).map(str::to_owned),
             body: vec![],
         }
     }
@@ -54,7 +60,9 @@ impl Reply {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// What it means by its status: 2xx is done; 408, 409, 425, 429 and 5xx are tried again; other 4xx are final.
+    /// What it means by its status: 2xx is done; 408, 409, 423, 425, 429, 477 and 5xx are tried again; other 4xx are
+    /// final. 423 is locked for a moment; by 477 HubSpot says that it is moving the account, and when to come again:
+    /// <https://developers.hubspot.com/docs/api-reference/error-handling>.
     ///
     /// A redirect is tried again, too: maintenance pages, login walls and moved sites answer so, which is no verdict on
     /// the delivery, and the operator has the schedule's days to correct the URL before anything has to be redriven.
@@ -70,7 +78,7 @@ impl Reply {
             300..=399 => retry(format!(
                 "answered {status}: redirects are not followed, set the url to where it leads"
             )),
-            408 | 409 | 425 | 429 => retry(format!("answered {status}")),
+            408 | 409 | 423 | 425 | 429 | 477 => retry(format!("answered {status}")),
             410 => Outcome::Dead {
                 why: format!(
                     "answered {status}: it asks to be sent nothing any more, so disable or remove the target"
@@ -127,6 +135,7 @@ mod tests {
         Reply {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: Some(Duration::from_secs(7)),
+            error_type: None,
             body: vec![],
         }
     }
@@ -138,7 +147,7 @@ mod tests {
             (
                 "retry",
                 vec![
-                    301, 302, 304, 307, 308, 408, 409, 425, 429, 500, 502, 503, 504, 599,
+                    301, 302, 304, 307, 308, 408, 409, 423, 425, 429, 477, 500, 502, 503, 504, 599,
                 ],
             ),
             ("dead", vec![400, 401, 403, 404, 405, 410, 413, 422, 451]),

@@ -2,8 +2,8 @@
 //!
 //! <https://developers.hubspot.com/docs/api-reference/communication-preferences-subscriptions-v4/subscription-status/post-communication-preferences-v4-statuses-subscriberIdString>.
 //! A list is `global`, all marketing email, or a subscription type's number. An opt-out of all is final there, for whoever
-//! asks; a lift of one type subscribes only who had unsubscribed from it. One contact a request: those for many are for
-//! the largest plan only.
+//! asks; a lift of one type subscribes only who had unsubscribed from it and not from all. One contact a request: those for
+//! many are for the largest plan only.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use serde_json::json;
 
 use super::{
     Kind, Rate, Setup, Target,
-    platform::{self, Api, Call, Credential, Platform, Scopes, read},
+    platform::{self, Api, Call, Credential, Platform, Scopes, read, refused},
 };
 
-/// The smallest plan allows 100 requests in ten seconds, and a lift takes two:
+/// The smallest plan allows 100 requests in ten seconds, and a lift takes three:
 /// <https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines>
 pub(super) const KIND: Kind = Kind {
     name: "hubspot",
     rate: Some(Rate {
-        calls: 5,
+        calls: 3,
         per: Duration::from_secs(1),
     }),
     build,
@@ -55,8 +55,18 @@ struct Statuses {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
-    subscription_id: u64,
+    /// Of all email it has none.
+    subscription_id: Option<u64>,
     status: String,
+}
+
+impl Statuses {
+    /// Whether one of them is an opt-out, of the type or, without, of all.
+    fn out(&self, id: Option<u64>) -> bool {
+        let of_it = |one: &&Status| id.is_none() || one.subscription_id == id;
+        let mut found = self.results.iter().filter(of_it);
+        found.any(|one| one.status == "UNSUBSCRIBED")
+    }
 }
 
 #[async_trait]
@@ -77,14 +87,14 @@ impl Platform for HubSpot {
         let mut body =
             json!({"channel": "EMAIL", "subscriptionId": id, "statusState": "UNSUBSCRIBED"});
         if !call.suppress {
+            self.not_out_of_all(call, &path).await?;
             let request = self.0.request(Method::GET, &path).query(&email);
             let reply = self.0.exchange(request, call.deadline).await?;
             if reply.status == 404 {
                 return call.settled(reply, &[404]);
             }
             let (reply, found): (_, Statuses) = read(reply)?;
-            let out = |one: &Status| one.subscription_id == id && one.status == "UNSUBSCRIBED";
-            if !found.results.iter().any(out) {
+            if !found.out(Some(id)) {
                 return Ok(vec![call.done(&reply)]);
             }
             body["statusState"] = json!("SUBSCRIBED");
@@ -97,10 +107,34 @@ impl Platform for HubSpot {
     }
 }
 
+impl HubSpot {
+    /// Refuses who has opted out of all email: subscribed to one type they would be sent to again.
+    /// <https://developers.hubspot.com/docs/api-reference/communication-preferences-subscriptions-v4/subscription-status/get-communication-preferences-v4-statuses-subscriberIdString-unsubscribe-all>
+    async fn not_out_of_all(&self, call: &Call<'_>, path: &[&str]) -> Result<(), Answer> {
+        let path = [path, &["unsubscribe-all"]].concat();
+        let request = self.0.request(Method::GET, &path);
+        // Without `verbose` the answer names nobody, opted out or not.
+        let request = request.query(&[("channel", "EMAIL"), ("verbose", "true")]);
+        let reply = self.0.exchange(request, call.deadline).await?;
+        // A contact that is not there has opted out of nothing.
+        if reply.status == 404 {
+            return Ok(());
+        }
+        let (reply, found): (_, Statuses) = read(reply)?;
+        if found.out(None) {
+            let why = "the contact has opted out of all email at HubSpot";
+            return Err(refused(&reply, why));
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::targets::platform::rehearsal::{Limit, Vendor, json, lift, rehearsals, set};
+    use crate::targets::platform::rehearsal::{
+        Limit, Vendor, json, lift, rehearsals, set, suppress,
+    };
     use crate::targets::standin::verdict;
 
     const VENDOR: Vendor = Vendor {
@@ -137,6 +171,17 @@ mod tests {
                     assert_eq!(request.query("channel").as_deref(), Some("EMAIL"));
                     set(listed, GLOBAL, address, true);
                     json(200, &json!({"status": "COMPLETE", "results": []}))
+                }
+                ("GET", ["unsubscribe-all"]) => {
+                    let query = |name| request.query(name).unwrap();
+                    assert_eq!(
+                        (query("channel"), query("verbose")),
+                        ("EMAIL".to_owned(), "true".to_owned())
+                    );
+                    let one = json!({"channel": "EMAIL", "wideStatusType": "PORTAL_WIDE", "status": "UNSUBSCRIBED"});
+                    let out = listed.contains(&(GLOBAL.to_owned(), (*address).to_owned()));
+                    let results = if out { vec![one] } else { vec![] };
+                    json(200, &json!({"status": "COMPLETE", "results": results}))
                 }
                 ("GET", []) => {
                     assert_eq!(request.query("channel").as_deref(), Some("EMAIL"));
@@ -181,6 +226,21 @@ mod tests {
     async fn a_subscription_type_is_opted_out_of_and_into_again() {
         TYPE.a_contact_is_suppressed_and_lifted_however_often_that_is_told()
             .await;
+    }
+
+    #[tokio::test]
+    async fn who_opted_out_of_all_is_not_subscribed_to_one_type() {
+        let running = VENDOR.usual().await;
+        for scope in ["news", "offers"] {
+            running.tell(&suppress("jane@example.com", scope)).await;
+        }
+        let answer = running.tell(&lift("jane@example.com", "news")).await;
+        let verdict = verdict(&answer);
+        assert!(
+            verdict.starts_with("dead: the contact has opted out of all"),
+            "{answer:?}"
+        );
+        assert_eq!(running.lists("jane@example.com").len(), 2);
     }
 
     #[tokio::test]

@@ -81,6 +81,7 @@ impl Platform for Mailchimp {
             // An audience may have fields that its members must fill in.
             let request = request.query(&[("skip_merge_validation", "true")]);
             let reply = self.0.exchange(request.json(&body), call.deadline).await?;
+            not_for_now(&reply)?;
             if kept(&reply) {
                 return Ok(vec![call.done(&reply)]);
             }
@@ -102,19 +103,26 @@ impl Platform for Mailchimp {
         let body = json!({"status": "subscribed"});
         let reply = self.0.send(Method::PATCH, &path, &body, call.deadline);
         let reply = reply.await?;
-        // "… has signed up to a lot of lists very recently; we're not allowing more signups for now"
-        let problem = reply.json::<Problem>();
-        if problem.is_some_and(|problem| problem.detail.contains("a lot of lists")) {
-            return Err(Answer::retry(
-                "Mailchimp allows no more signups of this contact for now",
-            ));
-        }
+        not_for_now(&reply)?;
         if kept(&reply) {
             let why = "Mailchimp lets only the contact subscribe again, by one of its forms";
             return Err(refused(&reply, why));
         }
         call.settled(reply, &[])
     }
+}
+
+/// Refuses what is refused for a time only: "… has signed up to a lot of lists very recently; we're not allowing more
+/// signups for now".
+fn not_for_now(reply: &Reply) -> Result<(), Answer> {
+    let problem = reply.json::<Problem>();
+    let for_now = problem.is_some_and(|problem| problem.detail.contains("a lot of lists"));
+    if reply.status == 400 && for_now {
+        return Err(Answer::retry(
+            "Mailchimp allows no more signups of this contact for now",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether it is said of a member that it cannot be subscribed.
@@ -150,6 +158,10 @@ mod tests {
                     &json!({"title": title, "status": 400, "detail": address}),
                 )
             };
+            let often = || {
+                let detail = "has signed up to a lot of lists very recently";
+                json(400, &json!({"title": "Invalid Resource", "detail": detail}))
+            };
             let entry = (audience.to_owned(), address.to_owned());
             match request.method.as_str() {
                 "PUT" => {
@@ -165,6 +177,7 @@ mod tests {
                     );
                     match address {
                         bad if bad.starts_with("bad") => return title("Invalid Resource"),
+                        eager if eager.starts_with("eager") => return often(),
                         gone if gone.starts_with("gone") => {
                             return title("Forgotten Email Not Subscribed");
                         }
@@ -176,10 +189,7 @@ mod tests {
                 "GET" if listed.contains(&entry) => json(200, &json!({"status": "unsubscribed"})),
                 "GET" if address.starts_with("jane") => json(200, &json!({"status": "pending"})),
                 "GET" => json(404, &json!({"title": "Resource Not Found", "status": 404})),
-                "PATCH" if address.starts_with("often") => {
-                    let detail = "has signed up to a lot of lists very recently";
-                    json(400, &json!({"title": "Invalid Resource", "detail": detail}))
-                }
+                "PATCH" if address.starts_with("often") => often(),
                 "PATCH" if address.starts_with("self") => title("Member In Compliance State"),
                 "PATCH" => {
                     assert_eq!(request.json(), json!({"status": "subscribed"}));
@@ -213,6 +223,13 @@ mod tests {
         assert!(verdict(&answer).starts_with("retry: Mailchimp allows"));
         let answer = running.tell(&suppress("gone@example.com", "news")).await;
         assert_eq!(verdict(&answer), "done");
+    }
+
+    #[tokio::test]
+    async fn a_suppression_that_is_refused_for_now_is_tried_again() {
+        let running = VENDOR.usual().await;
+        let answer = running.tell(&suppress("eager@example.com", "news")).await;
+        assert!(verdict(&answer).starts_with("retry: Mailchimp allows"));
     }
 
     #[tokio::test]

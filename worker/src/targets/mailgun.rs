@@ -78,7 +78,10 @@ impl Platform for Mailgun {
             return call.settled(reply.await?, &[]);
         }
         path.push(call.address());
-        let reply = self.0.ask(Method::DELETE, &path, call.deadline).await?;
+        // Without it the tags that the contact unsubscribed from by themselves would go as well. Mailgun's own client has it:
+        // https://github.com/mailgun/mailgun-go/blob/master/unsubscribes.go
+        let request = self.0.request(Method::DELETE, &path).query(&[("tag", "*")]);
+        let reply = self.0.exchange(request, call.deadline).await?;
         call.settled(reply, &[404])
     }
 }
@@ -162,6 +165,7 @@ mod tests {
                     json(200, &done)
                 }
                 ("DELETE", ["v3", domain, "unsubscribes", address]) => {
+                    assert_eq!(request.query("tag").as_deref(), Some("*"));
                     if set(listed, domain, address, false) {
                         json(200, &done)
                     } else {

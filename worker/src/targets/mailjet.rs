@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use common::{delivery::Answer, settings::Section};
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Kind, Setup, Target,
@@ -54,12 +54,21 @@ struct Subscriptions {
     data: Vec<Subscription>,
 }
 
+/// Mailjet states numbers and booleans as themselves or as strings.
 #[derive(Deserialize)]
 struct Subscription {
     #[serde(rename = "ListID")]
-    list: u64,
+    list: Value,
     #[serde(rename = "IsUnsub", default)]
-    unsubscribed: bool,
+    unsubscribed: Value,
+}
+
+impl Subscription {
+    /// Whether it is one of this list that was ended.
+    fn is_out(&self, list: &str) -> bool {
+        let is = |value: &Value, text: &str| value.to_string().trim_matches('"') == text;
+        is(&self.list, list) && is(&self.unsubscribed, "true")
+    }
 }
 
 #[async_trait]
@@ -75,9 +84,7 @@ impl Platform for Mailjet {
                 return call.settled(reply, &[404]);
             }
             let (reply, found): (_, Subscriptions) = read(reply)?;
-            let unsubscribed =
-                |one: &Subscription| one.unsubscribed && one.list.to_string() == call.list;
-            if !found.data.iter().any(unsubscribed) {
+            if !found.data.iter().any(|one| one.is_out(call.list)) {
                 return Ok(vec![call.done(&reply)]);
             }
         }
@@ -188,6 +195,20 @@ mod tests {
         a_rate_limit_is_waited_for_and_nothing_more_is_asked_of_it,
         a_token_that_is_refused_is_tried_again_and_says_so
     );
+
+    #[test]
+    fn a_subscription_is_read_whether_it_is_stated_in_strings_or_not() {
+        for (stated, out) in [
+            (json!({"ListID": 12, "IsUnsub": true}), true),
+            (json!({"ListID": "12", "IsUnsub": "true"}), true),
+            (json!({"ListID": "12", "IsUnsub": "false"}), false),
+            (json!({"ListID": "1", "IsUnsub": "true"}), false),
+            (json!({"ListID": 12}), false),
+        ] {
+            let one: Subscription = serde_json::from_value(stated.clone()).unwrap();
+            assert_eq!(one.is_out("12"), out, "{stated}");
+        }
+    }
 
     #[tokio::test]
     async fn a_contact_list_is_told_and_a_lift_subscribes_only_who_was_unsubscribed() {

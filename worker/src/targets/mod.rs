@@ -43,6 +43,7 @@ use common::{
     config::Rate,
     delivery::{Answer, Delivery},
     event::{self, GLOBAL},
+    ledger::Accounted,
     outbound::Outbound,
     settings::Section,
 };
@@ -95,9 +96,15 @@ pub trait Target: Send + Sync {
         standing == lifted || standing == GLOBAL
     }
 
-    /// Whether it takes back only what is accounted for here: what others have set there is not ours to lift.
-    fn lifts_only_known(&self) -> bool {
+    /// Whether it is a platform with lists of its own, into which others opt out, too: what they have set there is not ours
+    /// to lift, and a lift that has come too late is made good by a suppression.
+    fn has_lists(&self) -> bool {
         false
+    }
+
+    /// Whether all that a lift in the scope `lifted` takes off its lists is accounted for here.
+    fn accounts(&self, _lifted: &str, _by: &Accounted) -> bool {
+        true
     }
 
     /// Whether its platform, told of a change in the scope `told`, reports that as one in its own scope `reported`: for

@@ -54,12 +54,17 @@ impl Platform for Resend {
         BATCH
     }
 
-    fn batch(&self, list: &str, _suppress: bool) -> usize {
-        if list == SUPPRESSIONS { BATCH } else { 1 }
+    /// Lifts go one by one: a 404 for one of several would be taken for all of them.
+    fn batch(&self, list: &str, suppress: bool) -> usize {
+        if list == SUPPRESSIONS && suppress {
+            BATCH
+        } else {
+            1
+        }
     }
 
-    fn scope_of<'a>(&self, _list: &'a str) -> &'a str {
-        GLOBAL
+    fn scope_of<'a>(&self, list: &'a str) -> &'a str {
+        if list == BROADCASTS { GLOBAL } else { list }
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
@@ -96,9 +101,10 @@ impl Resend {
 mod tests {
     use super::*;
     use crate::targets::platform::rehearsal::{
-        Limit, Vendor, json, lift, rehearsals, set, suppress,
+        Limit, Vendor, json, lift, rehearsals, set, suppress, told,
     };
     use crate::targets::standin::verdict;
+    use common::event::Kind as EventKind;
 
     const VENDOR: Vendor = Vendor {
         kind: KIND,
@@ -117,7 +123,8 @@ mod tests {
             match (request.method.as_str(), parts) {
                 ("POST", ["suppressions", "batch", verb @ ("add" | "remove")]) => {
                     let asked = body["emails"].as_array().unwrap();
-                    assert!((1..=100).contains(&asked.len()));
+                    let most = if *verb == "add" { 100 } else { 1 };
+                    assert!((1..=most).contains(&asked.len()));
                     let asked: Vec<_> = asked.iter().map(|one| one.as_str().unwrap()).collect();
                     if asked.iter().any(|one| one.starts_with("bad")) {
                         return json(422, &invalid);
@@ -162,6 +169,26 @@ mod tests {
     };
 
     rehearsals!(VENDOR);
+
+    #[tokio::test]
+    async fn only_broadcasts_are_reported_and_as_global() {
+        let running = VENDOR.usual().await;
+        assert!(running.target.reports("offers", "global"));
+        assert!(!running.target.reports("news", "global"));
+    }
+
+    #[tokio::test]
+    async fn several_are_suppressed_at_once_and_lifted_one_by_one() {
+        let running = VENDOR.usual().await;
+        for (kind, requests) in [(EventKind::Unsubscribed, 1), (EventKind::Resubscribed, 2)] {
+            let before = running.received().len();
+            let addresses = ["jane@example.com", "joe@example.com"];
+            let deliveries = addresses.map(|address| told(kind, address, "news"));
+            let answers = running.target.deliver(&deliveries).await;
+            assert!(answers.iter().all(|answer| verdict(answer) == "done"));
+            assert_eq!(running.received().len() - before, requests);
+        }
+    }
 
     #[tokio::test]
     async fn a_contact_is_kept_from_broadcasts_whether_or_not_it_is_known_and_a_lift_makes_none() {

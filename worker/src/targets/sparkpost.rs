@@ -1,7 +1,8 @@
 //! SparkPost: its suppression list, which has two types of entry.
 //!
-//! <https://developers.sparkpost.com/api/suppression-list/>. A list is `transactional` or `non_transactional`; what a
-//! `sparkpost` source's events tell is global. What SparkPost's compliance has entered nobody takes off.
+//! <https://developers.sparkpost.com/api/suppression-list/>. A list is `transactional` or `non_transactional`. What a
+//! `sparkpost` source's events tell is of non-transactional mail, and global. What SparkPost's compliance has entered nobody
+//! takes off.
 //!
 //! Settings beside those of every platform: `subaccount` (a number; without, the primary account's list). In Europe:
 //! `url = "https://api.eu.sparkpost.com"`. No figure is documented for these requests.
@@ -25,7 +26,9 @@ pub(super) const KIND: Kind = Kind {
 /// A request takes up to ten thousand.
 const BATCH: usize = 100;
 
-const TYPES: [&str; 2] = ["transactional", "non_transactional"];
+const NON_TRANSACTIONAL: &str = "non_transactional";
+
+const TYPES: [&str; 2] = ["transactional", NON_TRANSACTIONAL];
 
 struct SparkPost {
     api: Api,
@@ -59,8 +62,12 @@ impl Platform for SparkPost {
         if suppress { BATCH } else { 1 }
     }
 
-    fn scope_of<'a>(&self, _list: &'a str) -> &'a str {
-        GLOBAL
+    fn scope_of<'a>(&self, list: &'a str) -> &'a str {
+        if list == NON_TRANSACTIONAL {
+            GLOBAL
+        } else {
+            list
+        }
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
@@ -77,6 +84,8 @@ impl Platform for SparkPost {
         }
         path.push(call.address());
         let request = self.request(Method::DELETE, &path, &json!({"type": call.list}));
+        // Without it the entries of single mailing lists, which others have made, would go as well.
+        let request = request.query(&[("list_id", "")]);
         let reply = self.api.exchange(request, call.deadline).await?;
         if reply.status == 403 && String::from_utf8_lossy(&reply.body).contains("Compliance") {
             let why = "SparkPost's compliance has entered this address and lets nobody take it off";
@@ -130,6 +139,7 @@ mod tests {
                     )
                 }
                 ("DELETE", ["api", "v1", "suppression-list", address]) => {
+                    assert_eq!(request.query("list_id").as_deref(), Some(""));
                     if address.starts_with("kept") {
                         let why = "Recipient could not be removed - Compliance";
                         return json(403, &json!({"errors": [{"message": why}]}));
@@ -149,6 +159,13 @@ mod tests {
     };
 
     rehearsals!(VENDOR);
+
+    #[tokio::test]
+    async fn only_what_is_not_transactional_is_reported_and_as_global() {
+        let running = VENDOR.usual().await;
+        assert!(running.target.reports("offers", "global"));
+        assert!(!running.target.reports("news", "global"));
+    }
 
     #[tokio::test]
     async fn what_compliance_has_entered_is_a_final_answer_to_a_lift() {

@@ -1,6 +1,9 @@
 //! A database that decides who is sent to, and lifts that are no leave to send.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use common::{
@@ -8,7 +11,7 @@ use common::{
     contact::Contact,
     delivery::{Answer, Delivery, State},
     envelope::{self, Envelope},
-    event::{Draft, GLOBAL, Identity, Kind, Lane, Register, Undetermined},
+    event::{Draft, Effect, GLOBAL, Identity, Kind, Lane, Register, Undetermined},
     ledger::EventFilter,
     queue::Feed,
     request::Request,
@@ -16,7 +19,7 @@ use common::{
 use serde_json::Value;
 use sqlx::{Connection, Row, SqliteConnection};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use worker::Admission;
 
 use crate::{
@@ -120,6 +123,102 @@ async fn a_platform_is_told_of_no_lift_where_it_was_told_of_no_suppression() {
         (changed(false, &day(3)), (1, 1)),
     ])
     .await;
+}
+
+/// A platform with lists, which keeps a lift waiting while its gate is shut.
+#[derive(Clone, Default)]
+struct Lists {
+    shut: Arc<watch::Sender<bool>>,
+    told: Arc<Mutex<Vec<Effect>>>,
+}
+
+#[async_trait::async_trait]
+impl worker::targets::Target for Lists {
+    async fn deliver(&self, deliveries: &[Delivery]) -> Vec<Answer> {
+        for delivery in deliveries {
+            let effect = delivery.event.effect;
+            self.told.lock().unwrap().push(effect);
+            if effect == Effect::Clear {
+                let mut shut = self.shut.subscribe();
+                shut.wait_for(|shut| !shut).await.unwrap();
+            }
+        }
+        vec![Answer::done("told"); deliveries.len()]
+    }
+
+    fn decides(&self) -> bool {
+        true
+    }
+
+    fn has_lists(&self) -> bool {
+        true
+    }
+}
+
+impl Lists {
+    /// A worker at work for it.
+    async fn at_work(&self, target: &str) -> Bench {
+        let bench = Bench::with(
+            target,
+            "[[sources]]\nname = 'crm'\nprovider = 'notifiedby'\nauth = { kind = 'none' }",
+        )
+        .await;
+        let platform = Box::new(self.clone());
+        bench.work_with(|app| Arc::get_mut(&mut app.outlets[0]).unwrap().target = platform);
+        bench
+    }
+
+    /// Waits until it was told of just this.
+    async fn hears(&self, told: &[Effect]) {
+        until(async || (*self.told.lock().unwrap() == told).then_some(())).await;
+    }
+}
+
+async fn publish(bench: &Bench, envelope: &Envelope) {
+    bench.publish(inbound(), envelope::encode([envelope])).await;
+}
+
+#[tokio::test]
+async fn a_lift_that_an_opt_out_overtakes_at_a_platform_is_made_good() {
+    let platform = Lists::default();
+    let bench = platform.at_work("").await;
+    publish(&bench, &envelope_of("shop", "user@example.com")).await;
+    platform.hears(&[Effect::Suppress]).await;
+    bench.delivery(State::Delivered, 1).await;
+    platform.shut.send_replace(true);
+    publish(&bench, &lifted("shop", user())).await;
+    platform.hears(&[Effect::Suppress, Effect::Clear]).await;
+    publish(&bench, &envelope_of("crm", "user@example.com")).await;
+    let meanwhile = [Effect::Suppress, Effect::Clear, Effect::Suppress];
+    platform.hears(&meanwhile).await;
+    platform.shut.send_replace(false);
+    platform
+        .hears(&[&meanwhile[..], &[Effect::Suppress]].concat())
+        .await;
+    bench.delivery(State::Delivered, 3).await;
+}
+
+#[tokio::test]
+async fn what_a_platform_reports_is_told_to_it_again_only_where_a_lift_may_have_undone_it() {
+    let platform = Lists::default();
+    let bench = platform.at_work("mirrors = 'shop'").await;
+    publish(&bench, &envelope_of("shop", "user@example.com")).await;
+    bench.delivery(State::Delivered, 1).await;
+    platform.hears(&[]).await;
+    publish(&bench, &lifted("shop", user())).await;
+    bench.delivery(State::Delivered, 2).await;
+    platform.hears(&[Effect::Clear]).await;
+    let body = format!(
+        r#"{{"event":"unsubscribed","email":"user@example.com","timestamp":"{}"}}"#,
+        clock::now()
+    );
+    let again = Envelope {
+        body: body.into(),
+        ..envelope_of("shop", "")
+    };
+    publish(&bench, &again).await;
+    bench.delivery(State::Delivered, 3).await;
+    platform.hears(&[Effect::Clear, Effect::Suppress]).await;
 }
 
 #[tokio::test]

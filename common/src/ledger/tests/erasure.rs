@@ -257,6 +257,29 @@ async fn an_opt_out_that_a_target_is_still_to_hear_of_is_not_erased_unless_it_mu
 }
 
 #[tokio::test]
+async fn what_a_link_says_of_who_waits_in_quarantine_is_found_too() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let ledger = &peppered(ledger, PEPPER).await;
+        let says = r#"{"channel":"email","address":"jane@example.com"}"#;
+        let held = Envelope {
+            headers: vec![("x-optout-link".to_owned(), says.to_owned())],
+            ..jane_writes(b"List-Unsubscribe=One-Click")
+        };
+        ledger
+            .quarantine(&held, "one-click", "parked")
+            .await
+            .unwrap();
+        let answer = ledger.erase(&jane(), &asked(false)).await.unwrap();
+        let Erased::Waits { quarantined, .. } = answer else {
+            panic!("it was erased");
+        };
+        assert_eq!(quarantined.len(), 1);
+        erased(ledger, true).await;
+        assert!(!everything(ledger).await.contains("jane"));
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_the_api_is_not_erased_before_it_is_routed() {
     for Fresh { ledger, .. } in &fresh().await {
         let ledger = &peppered(ledger, PEPPER).await;

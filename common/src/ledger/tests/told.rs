@@ -245,21 +245,28 @@ async fn what_was_told_is_looked_for_among_the_changes_of_the_contact_alone() {
 }
 
 #[tokio::test]
-async fn a_suppression_is_accounted_for_if_its_target_was_to_be_told_or_its_own_source_told_us() {
+async fn a_suppression_is_accounted_for_if_its_target_was_to_be_told_or_its_own_source_reported_it()
+{
     for Fresh { ledger, .. } in &fresh().await {
         let (told, _) = one_delivery(ledger).await;
         let contact = told.contact.as_ref().unwrap();
         let other = Contact::email("nobody@example.com").unwrap();
         let asked = async |target: &str, source: Option<&str>| {
             let contacts = [&other, contact];
-            let known = ledger.accounted_for(&contacts, target, source);
-            let known = known.await.unwrap();
-            assert!(!known[0]);
-            known[1]
+            let mut by = ledger
+                .accounted_for(&contacts, target, source)
+                .await
+                .unwrap();
+            assert_eq!(by[0], Accounted::default());
+            let Accounted { told, reported } = by.remove(1);
+            (told, reported)
         };
-        assert!(asked("slack", None).await);
-        assert!(!asked("elsewhere", None).await);
-        assert!(!asked("elsewhere", Some("elsewhere")).await);
-        assert!(asked("elsewhere", Some(&told.source)).await);
+        let global = || vec![GLOBAL.to_owned()];
+        assert_eq!(asked("slack", None).await, (global(), vec![]));
+        assert_eq!(asked("elsewhere", None).await, (vec![], vec![]));
+        let source = told.source.as_str();
+        assert_eq!(asked("elsewhere", Some(source)).await, (vec![], global()));
+        assert_eq!(asked("slack", Some(source)).await, (global(), global()));
+        assert_eq!(asked("elsewhere", Some("other")).await, (vec![], vec![]));
     }
 }

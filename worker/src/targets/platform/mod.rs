@@ -23,6 +23,7 @@ use common::{
     contact::{Channel, Contact},
     delivery::{Answer, Delivery, Outcome},
     event::{Effect, Lane},
+    ledger::Accounted,
     outbound::{Outbound, Reply},
 };
 use jiff::Timestamp;
@@ -169,11 +170,25 @@ impl<P: Platform> Target for Teller<P> {
     }
 
     fn keeps(&self, lifted: &str, standing: &str) -> bool {
-        self.scopes.keep(lifted, standing)
+        // Its own source calls a list by the list's name.
+        self.scopes.keep(lifted, standing) || self.reports(lifted, standing)
     }
 
-    fn lifts_only_known(&self) -> bool {
+    fn has_lists(&self) -> bool {
         true
+    }
+
+    fn accounts(&self, lifted: &str, by: &Accounted) -> bool {
+        let is_accounted = |list: &&str| {
+            by.told
+                .iter()
+                .any(|scope| self.scopes.lists(scope).contains(list))
+                || by
+                    .reported
+                    .iter()
+                    .any(|scope| self.platform.scope_of(list) == scope)
+        };
+        self.scopes.lists(lifted).iter().all(is_accounted)
     }
 
     fn reports(&self, told: &str, reported: &str) -> bool {
@@ -183,13 +198,10 @@ impl<P: Platform> Target for Teller<P> {
             .any(|list| self.platform.scope_of(list) == reported)
     }
 
-    /// Of several lists it has reported one at the most.
+    /// Of several lists it has reported one at the most, and which one only where it names it.
     fn knows(&self, reported: &str) -> bool {
         let lists = self.scopes.lists(reported);
-        lists.len() <= 1
-            && lists
-                .iter()
-                .all(|list| self.platform.scope_of(list) == reported)
+        lists.iter().all(|list| *list == reported)
     }
 
     /// In their order as far as it matters: all that is suppressed up to the next lift is told at once, and so on.

@@ -3,6 +3,7 @@
 use common::{
     delivery::{Answer, Outcome},
     event::{Effect, Kind as EventKind, Lane, Register},
+    ledger::Accounted,
 };
 
 use super::{
@@ -203,10 +204,42 @@ fn a_platform_reports_what_it_was_told_in_the_scopes_of_its_lists() {
 }
 
 #[test]
-fn a_platform_that_reported_a_change_is_told_of_it_where_it_has_more_lists_for_it() {
+fn a_platform_that_reported_a_change_is_told_of_it_where_it_has_other_lists_for_it() {
     let teller = teller("{ a = 'a', b = ['a', 'b'], c = 'd' }");
     assert!(teller.knows("a"));
     assert!(teller.knows("unknown"), "there is nothing to tell");
     assert!(!teller.knows("b"));
     assert!(!teller.knows("c"));
+}
+
+#[test]
+fn what_a_platform_reported_in_a_list_keeps_a_lift_of_that_list_back() {
+    let teller = teller("{ news = 'a', offers = 'b' }");
+    assert!(teller.keeps("news", "a"));
+    assert!(!teller.keeps("news", "b"));
+}
+
+#[test]
+fn a_lift_is_accounted_for_if_each_of_its_lists_is() {
+    let teller = teller("{ news = 'a', offers = ['a', 'b'] }");
+    let by = |told: &[&str], reported: &[&str]| {
+        let owned = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        Accounted {
+            told: owned(told),
+            reported: owned(reported),
+        }
+    };
+    for (lifted, told, reported, is_accounted) in [
+        ("news", vec!["news"], vec![], true),
+        ("news", vec!["global"], vec![], true),
+        ("news", vec!["offers"], vec![], true),
+        ("news", vec!["elsewhere"], vec![], false),
+        ("news", vec![], vec!["a"], true),
+        ("news", vec![], vec!["news"], false),
+        ("offers", vec!["news"], vec![], false),
+        ("offers", vec!["news"], vec!["b"], true),
+    ] {
+        let found = teller.accounts(lifted, &by(&told, &reported));
+        assert_eq!(found, is_accounted, "{lifted} {told:?} {reported:?}");
+    }
 }

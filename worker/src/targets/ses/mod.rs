@@ -3,8 +3,11 @@
 //! <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_PutSuppressedDestination.html>,
 //! <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_UpdateContact.html>. A list is `global`, the account's
 //! suppression list, or `LIST` or `LIST:TOPIC` of a contact list, which is what a `ses` source's events have as their scope.
-//! The account's list knows two reasons: who unsubscribed is entered as one who complained, so that it is heeded whichever
-//! of the two an identity heeds. A contact that is not there is made, with what it opted out of; a lift makes none.
+//! The account's list knows two reasons, bounces and complaints, and SES heeds only entries of those that the account has
+//! chosen, which are both unless somebody changed that
+//! (<https://docs.aws.amazon.com/ses/latest/dg/sending-email-suppression-list.html>). Who unsubscribed is entered as one who
+//! complained, so the account has to heed complaints; a bounce never takes the place of an entry that stands there. A contact
+//! that is not there is made, with what it opted out of; a lift makes none.
 //!
 //! SES replaces all of a contact's topics at once, so what it has is read first; one call at a time, since of two that
 //! read the same one would undo the other. With several workers that can happen still, if somebody opts out of two topics of
@@ -51,6 +54,16 @@ pub(super) const KIND: Kind = Kind {
 };
 
 const GLOBAL: &str = "global";
+
+/// What AWS answers 400 to, too, although it says nothing of the contact; the names may go on after this:
+/// <https://docs.aws.amazon.com/ses/latest/APIReference/CommonErrors.html>
+const PASSING: [&str; 5] = [
+    "Throttling",
+    "RequestExpired",
+    "IncompleteSignature",
+    "NotAuthorized",
+    "AccessDenied",
+];
 
 struct Ses {
     base: Url,
@@ -114,7 +127,15 @@ impl Platform for Ses {
             return call.settled(reply.await?, &[404]);
         }
         let reason = match call.contacts[0].lane {
-            Lane::Deliverability => "BOUNCE",
+            Lane::Deliverability => {
+                // In the place of an opt-out it would end it where the account does not heed bounces.
+                let path = [&path[..], &[call.address()]].concat();
+                let reply = self.ask(Method::GET, &path, None, call.deadline).await?;
+                if reply.status != 404 {
+                    return call.settled(reply, &[]);
+                }
+                "BOUNCE"
+            }
             Lane::Complaint | Lane::Consent | Lane::Manual => "COMPLAINT",
         };
         let body = json!({"EmailAddress": call.address(), "Reason": reason});
@@ -232,6 +253,14 @@ impl Ses {
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
-        Ok(self.outbound.exchange(request, deadline).await?)
+        let reply = self.outbound.exchange(request, deadline).await?;
+        let error = reply.error_type.as_deref().unwrap_or_default();
+        if reply.status == 400 && PASSING.iter().any(|passing| error.starts_with(passing)) {
+            return Err(Answer {
+                status: Some(400),
+                ..Answer::retry("answered 400, which says nothing of the contact")
+            });
+        }
+        Ok(reply)
     }
 }

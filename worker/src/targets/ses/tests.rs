@@ -25,26 +25,12 @@ fn answer(request: &Received, parts: &[&str], listed: &mut Listed) -> Response<B
     if let Some(response) = refusal(request) {
         return response;
     }
+    if let ["v2", "email", "suppression", "addresses", address @ ..] = parts {
+        return suppression(request, address, listed);
+    }
     let not_found = json(404, &json!({"message": "not found"}));
     let invalid = json(400, &json!({"message": "invalid email address"}));
     match (request.method.as_str(), parts) {
-        ("PUT", ["v2", "email", "suppression", "addresses"]) => {
-            let body = request.json();
-            let address = body["EmailAddress"].as_str().unwrap();
-            assert!(["BOUNCE", "COMPLAINT"].contains(&body["Reason"].as_str().unwrap()));
-            if address.starts_with("bad") {
-                return invalid;
-            }
-            set(listed, GLOBAL, address, true);
-            response(200, "{}")
-        }
-        ("DELETE", ["v2", "email", "suppression", "addresses", address]) => {
-            if set(listed, GLOBAL, address, false) {
-                response(200, "{}")
-            } else {
-                not_found
-            }
-        }
         ("POST", ["v2", "email", "contact-lists", list, "contacts"]) => {
             let body = request.json();
             let address = body["EmailAddress"].as_str().unwrap();
@@ -71,6 +57,54 @@ fn answer(request: &Received, parts: &[&str], listed: &mut Listed) -> Response<B
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// The account's list.
+fn suppression(request: &Received, address: &[&str], listed: &mut Listed) -> Response<Body> {
+    let not_found = json(404, &json!({"message": "not found"}));
+    match (request.method.as_str(), address) {
+        ("PUT", []) => {
+            let body = request.json();
+            let address = body["EmailAddress"].as_str().unwrap();
+            let reason = body["Reason"].as_str().unwrap();
+            assert!(["BOUNCE", "COMPLAINT"].contains(&reason));
+            if address.starts_with("bad") {
+                return json(400, &json!({"message": "invalid email address"}));
+            }
+            if address.starts_with("often") {
+                let error = "ThrottlingException:http://internal.amazon.com/";
+                let throttled = Response::builder().status(400);
+                let throttled = throttled.header("x-amzn-errortype", error);
+                return throttled.body("{}".into()).unwrap();
+            }
+            set(listed, GLOBAL, address, true);
+            listed.retain(|(list, _)| *list != reason_of(address));
+            listed.insert((reason_of(address), reason.to_owned()));
+            response(200, "{}")
+        }
+        ("GET", [address]) => {
+            let mut entries = listed.iter();
+            let entry = entries.find(|(list, _)| *list == reason_of(address));
+            entry.map_or(not_found, |(_, reason)| {
+                let entry = json!({"EmailAddress": address, "Reason": reason});
+                json(200, &json!({"SuppressedDestination": entry}))
+            })
+        }
+        ("DELETE", [address]) => {
+            listed.retain(|(list, _)| *list != reason_of(address));
+            if set(listed, GLOBAL, address, false) {
+                response(200, "{}")
+            } else {
+                not_found
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Where the reason of an entry of the account's list is kept.
+fn reason_of(address: &str) -> String {
+    format!("reason of {address}")
 }
 
 /// Refuses what is not signed as AWS documents it.
@@ -203,13 +237,29 @@ async fn a_bounce_is_entered_as_one_and_all_else_as_a_complaint() {
         (EventKind::Complained, "COMPLAINT"),
         (EventKind::Unsubscribed, "COMPLAINT"),
     ] {
-        let before = running.received().len();
         running.tell(&told(kind, "jane@example.com", "news")).await;
-        assert_eq!(
-            running.received()[before..].first().unwrap().json()["Reason"],
-            reason
-        );
+        let kept = (reason_of("jane@example.com"), reason.to_owned());
+        assert!(running.listed().contains(&kept), "{kind}");
     }
+}
+
+#[tokio::test]
+async fn a_bounce_after_an_opt_out_leaves_it_a_complaint() {
+    let running = VENDOR.usual().await;
+    for kind in [EventKind::Unsubscribed, EventKind::Bounced] {
+        let answer = running.tell(&told(kind, "jane@example.com", "news")).await;
+        assert_eq!(verdict(&answer), "done", "{kind}");
+    }
+    let kept = (reason_of("jane@example.com"), "COMPLAINT".to_owned());
+    assert!(running.listed().contains(&kept));
+}
+
+#[tokio::test]
+async fn a_400_that_says_nothing_of_the_contact_is_tried_again() {
+    let running = VENDOR.usual().await;
+    let answer = running.tell(&suppress("often@example.com", "news")).await;
+    assert!(verdict(&answer).starts_with("retry: answered 400"));
+    assert_eq!(answer.status, Some(400));
 }
 
 #[test]
