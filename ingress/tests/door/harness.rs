@@ -48,6 +48,12 @@ impl Answer {
             .map(|(_, value)| value.as_str())
     }
 
+    /// All that it says but the time, by which two answers differ that are alike.
+    pub(crate) fn says(&self) -> (u16, Vec<(String, String)>, String) {
+        let headers = self.headers.iter().filter(|(name, _)| name != "date");
+        (self.status, headers.cloned().collect(), self.body.clone())
+    }
+
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

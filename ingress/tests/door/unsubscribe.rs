@@ -11,7 +11,7 @@ use common::{
 use jiff::SignedDuration;
 
 use crate::{
-    harness::{Answer, Door, config, door, open, post, router},
+    harness::{Door, config, door, open, post, router},
     queue::{Behaviour, TestQueue},
 };
 
@@ -162,26 +162,14 @@ async fn a_link_that_is_none_is_answered_alike_whatever_is_wrong_with_it() {
         format!("/u/{}", "A".repeat(130)),
         format!("/u/{}", "A".repeat(20_000)),
     ];
-    let said = |answer: &Answer| {
-        let headers = answer
-            .headers
-            .iter()
-            .filter(|(name, _)| name != "date")
-            .cloned();
-        (
-            answer.status,
-            headers.collect::<Vec<_>>(),
-            answer.body.clone(),
-        )
-    };
     let mut answers = vec![];
     for path in &wrong {
         let looked = door.request("GET", path).await;
         let posted = door.post(path, &[FORM], ONE_CLICK).await;
         assert_eq!(looked.status, 404, "{path}");
         assert!(looked.body.contains("<h1>This link does not work</h1>"));
-        answers.push(said(&looked));
-        answers.push(said(&posted));
+        answers.push(looked.says());
+        answers.push(posted.says());
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "{answers:?}");
