@@ -153,9 +153,7 @@ impl Context {
             .iter()
             .map(|in_hand| in_hand.fresh.delivery.clone())
             .collect();
-        let tried = call.deliveries.iter().map(|in_hand| in_hand.ever > 1);
-        let tried: Vec<_> = tried.collect();
-        let told = overtaken::deliver(&self.app, outlet, &deliveries, &tried);
+        let told = overtaken::deliver(&self.app, outlet, &deliveries);
         let (mut answers, why) = match guarded(outlet, told).await {
             Ok(Err(error)) => {
                 // Trouble inside spends no attempt: the messages go back, and are held until their leases end.

@@ -7,47 +7,44 @@
 //!
 //! A platform has lists of its own, into which contacts opt out by other ways, too:
 //! - it hears of no lift of what is not accounted for here;
-//! - a lift may reach it after an opt-out that was recorded meanwhile, and told by another slot: so once a lift was told it
-//!   is looked again, and a suppression follows if something stands. A lift that was tried before may have come late as
-//!   well: if something stands by now, it is a suppression that is told. So nothing is open if the process dies between the
-//!   lift and the second look: the message is handed out again.
+//! - a lift may reach it after an opt-out that was recorded meanwhile, and told by another slot. So once a lift was told it is
+//!   looked again, and what stands is told after it. Whether the process died between the two, or an attempt before was
+//!   slower than it seemed, nobody knows: so of a lift that is none any more it is always told what stands instead. It may
+//!   hear so twice; what it ends with is right.
 //! - what it reported itself it is told again only if a lift of ours may have undone it.
+
+use std::collections::BTreeSet;
 
 use common::{
     delivery::{Answer, Delivery, Outcome},
     event::Effect,
-    ledger,
+    ledger::{self, Suppression},
 };
 
 use crate::{App, Outlet, echo};
 
 /// Why a target is not told of a delivery.
 enum Held {
-    /// A lift, but something suppresses the contact all the same.
-    Stands(String),
+    /// A lift, but these suppress the contact all the same.
+    Stands(Vec<Suppression>),
     Other(&'static str),
 }
 
-/// Tells the target of the deliveries, but not of lifts that are none any more. `tried` says of each whether there was an
-/// attempt before.
+/// Tells the target of the deliveries, but not of lifts that are none any more.
 pub(crate) async fn deliver(
     app: &App,
     outlet: &Outlet,
     deliveries: &[Delivery],
-    tried: &[bool],
 ) -> ledger::Result<Vec<Answer>> {
     if !outlet.target.decides() {
         return Ok(outlet.target.deliver(deliveries).await);
     }
     let mut answers = vec![None; deliveries.len()];
-    let (mut due, mut undone) = (vec![], vec![]);
+    let (mut due, mut stands) = (vec![], vec![]);
     for (at, held) in held(app, outlet, deliveries).await?.into_iter().enumerate() {
         match held {
             None => due.push(at),
-            Some(Held::Stands(why)) if outlet.target.has_lists() && tried[at] => {
-                undone.push((at, why));
-            }
-            Some(Held::Stands(why)) => answers[at] = Some(Answer::withheld(why)),
+            Some(Held::Stands(by)) => stands.push((at, by)),
             Some(Held::Other(why)) => answers[at] = Some(Answer::withheld(why)),
         }
     }
@@ -60,53 +57,65 @@ pub(crate) async fn deliver(
             let done = answers[*at].as_ref().map(|answer| &answer.outcome);
             done == Some(&Outcome::Done) && deliveries[*at].event.effect == Effect::Clear
         });
-        let lifted: Vec<_> = lifted.collect();
-        undone.extend(standing(app, outlet, deliveries, lifted).await?);
+        stands.extend(overtaken(app, outlet, deliveries, lifted.collect()).await?);
     }
-    suppress(outlet, deliveries, undone, &mut answers).await;
+    for (at, answer) in uphold(outlet, deliveries, stands).await {
+        answers[at] = Some(answer);
+    }
     let none = || Answer::retry("the target's code gave no answer");
     let answers = answers.into_iter();
     Ok(answers.map(|answer| answer.unwrap_or_else(none)).collect())
 }
 
-/// Those of the lifts, which the target was told of, that are none any more.
-async fn standing(
+/// Those of the lifts, which the target was told of just now, that are none any more, and what stands.
+async fn overtaken(
     app: &App,
     outlet: &Outlet,
     deliveries: &[Delivery],
     lifted: Vec<usize>,
-) -> ledger::Result<Vec<(usize, String)>> {
+) -> ledger::Result<Vec<(usize, Vec<Suppression>)>> {
     let lifts: Vec<_> = lifted.iter().map(|at| deliveries[*at].clone()).collect();
-    let held = held(app, outlet, &lifts).await?;
-    let undone = lifted
-        .into_iter()
-        .zip(held)
-        .filter_map(|(at, held)| match held {
-            Some(Held::Stands(why)) => Some((at, why)),
-            Some(Held::Other(_)) | None => None,
-        });
-    Ok(undone.collect())
+    let held = lifted.into_iter().zip(held(app, outlet, &lifts).await?);
+    let overtaken = held.filter_map(|(at, held)| match held {
+        Some(Held::Stands(by)) => Some((at, by)),
+        Some(Held::Other(_)) | None => None,
+    });
+    Ok(overtaken.collect())
 }
 
-/// Tells the opposite of lifts that have come too late, or may have; what is not done is tried again.
-async fn suppress(
+/// Tells a platform, instead of each of these lifts, what stands; any other target nothing. The lift is withheld then; what
+/// could not be told is tried again.
+async fn uphold(
     outlet: &Outlet,
     deliveries: &[Delivery],
-    undone: Vec<(usize, String)>,
-    answers: &mut [Option<Answer>],
-) {
-    let opposite = |(at, _): &(usize, String)| {
-        let mut delivery = deliveries[*at].clone();
-        delivery.event.effect = Effect::Suppress;
-        delivery
-    };
-    let suppressions: Vec<_> = undone.iter().map(opposite).collect();
-    for ((at, why), answer) in undone.into_iter().zip(tell(outlet, &suppressions).await) {
-        answers[at] = Some(match answer.outcome {
-            Outcome::Retry { .. } => answer,
-            _ => Answer::withheld(why),
-        });
+    stands: Vec<(usize, Vec<Suppression>)>,
+) -> Vec<(usize, Answer)> {
+    let (mut lifts, mut suppressions) = (vec![], vec![]);
+    for (at, by) in stands.iter().filter(|_| outlet.target.has_lists()) {
+        let scopes: BTreeSet<_> = by.iter().map(|by| &by.scope).collect();
+        for scope in scopes {
+            let mut delivery = deliveries[*at].clone();
+            delivery.event.effect = Effect::Suppress;
+            delivery.event.scope.clone_from(scope);
+            lifts.push(*at);
+            suppressions.push(delivery);
+        }
     }
+    let told = lifts.into_iter().zip(tell(outlet, &suppressions).await);
+    let failed = told.filter(|(_, answer)| matches!(answer.outcome, Outcome::Retry { .. }));
+    let withheld = stands.into_iter().map(|(at, by)| (at, withheld(&by)));
+    withheld.chain(failed).collect()
+}
+
+fn withheld(by: &[Suppression]) -> Answer {
+    let by = by
+        .iter()
+        .map(|by| format!("{} by {} in the scope {}", by.kind, by.source, by.scope));
+    let by: Vec<_> = by.collect();
+    Answer::withheld(format!(
+        "not told of the lift, since the contact is suppressed all the same: {}",
+        by.join(", ")
+    ))
 }
 
 /// Tells the target of these, if there are any.
@@ -148,21 +157,20 @@ async fn held(
         vec![]
     };
     for (number, ((at, event, _), standing)) in lifts.into_iter().zip(standing).enumerate() {
-        let mut standing = standing.into_iter();
-        let by = standing.find(|by| outlet.target.keeps(&event.scope, &by.scope));
+        let by = standing.into_iter();
+        let by: Vec<_> = by
+            .filter(|by| outlet.target.keeps(&event.scope, &by.scope))
+            .collect();
         let is_accounted = accounted
             .get(number)
             .is_none_or(|by| outlet.target.accounts(&event.scope, by));
-        answers[at] = match by {
-            Some(by) => Some(Held::Stands(format!(
-                "not told, since the contact is suppressed all the same: {} by {} in the scope {}",
-                by.kind, by.source, by.scope
-            ))),
-            None if !is_accounted => Some(Held::Other(
+        if !by.is_empty() {
+            answers[at] = Some(Held::Stands(by));
+        } else if !is_accounted {
+            answers[at] = Some(Held::Other(
                 "not told, since it was told of no suppression there: one that stands is of others",
-            )),
-            None => None,
-        };
+            ));
+        }
     }
     Ok(answers)
 }

@@ -14,7 +14,12 @@ pub(super) fn pretty(shown: &mut Value) {
     }
 }
 
+/// JSON is JSON whatever it is called: some send it as a form.
 pub(super) fn lines(text: &str, is_form: bool) -> String {
+    let value = serde_json::from_str::<Value>(text).ok();
+    if let Some(written) = value.and_then(|value| serde_json::to_string_pretty(&value).ok()) {
+        return written;
+    }
     if is_form {
         let fields = form_urlencoded::parse(text.as_bytes());
         let lines: Vec<_> = fields
@@ -22,11 +27,7 @@ pub(super) fn lines(text: &str, is_form: bool) -> String {
             .collect();
         return lines.join("\n");
     }
-    let value = serde_json::from_str::<Value>(text);
-    let written = value
-        .ok()
-        .and_then(|value| serde_json::to_string_pretty(&value).ok());
-    written.unwrap_or_else(|| text.to_owned())
+    text.to_owned()
 }
 
 #[cfg(test)]
@@ -46,6 +47,7 @@ mod tests {
         assert_eq!(shown("application/json", "{\"a\":"), "{\"a\":");
         let form = "application/x-www-form-urlencoded; charset=utf-8";
         assert_eq!(shown(form, "a=b+c&d=%40"), "a = b c\nd = @");
+        assert_eq!(shown(form, "{\"a\":1}"), "{\n  \"a\": 1\n}");
         let mut nothing = json!({ "payload": null });
         pretty(&mut nothing);
         assert!(nothing["payload"].is_null());

@@ -64,7 +64,7 @@ impl Platform for Mailgun {
     }
 
     fn scope_of<'a>(&self, list: &'a str) -> &'a str {
-        if list.contains('@') { list } else { GLOBAL }
+        if is_domain(list) { GLOBAL } else { list }
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {

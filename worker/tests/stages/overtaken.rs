@@ -109,8 +109,9 @@ async fn a_platform_is_told_of_a_lift_only_once_none_of_the_scopes_that_its_list
     heard_after(&[
         (changed_in("outbound", true, &day(1)), (1, 0)),
         (changed_in("broadcast", true, &day(2)), (2, 0)),
-        (changed_in("outbound", false, &day(3)), (2, 0)),
-        (changed_in("broadcast", false, &day(4)), (2, 1)),
+        // What stands is told instead.
+        (changed_in("outbound", false, &day(3)), (3, 0)),
+        (changed_in("broadcast", false, &day(4)), (3, 1)),
     ])
     .await;
 }

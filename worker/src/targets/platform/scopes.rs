@@ -1,7 +1,8 @@
 //! `[targets.scopes]`: which of our scopes is which list of the platform's.
 //!
-//! A scope has one list or several. `*` is for every scope that is not written out. `global` covers everything on a
-//! channel, so where it is not written out itself it is every list that is named.
+//! A scope has one list or several. One that is not written out is the list of its name, as the platform's own source calls
+//! it, or else what `*` is. `global` covers everything on a channel, so where it is not written out itself it is every list
+//! that is named.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,14 +73,17 @@ impl Scopes {
 
     /// The platform's lists that a scope is.
     pub(crate) fn lists(&self, scope: &str) -> BTreeSet<&str> {
-        let written = match scope {
-            GLOBAL => self.0.get(GLOBAL),
-            scope => self.0.get(scope).or_else(|| self.0.get(OTHERS)),
-        };
-        match written {
-            Some(lists) => lists.iter().map(String::as_str).collect(),
-            None if scope == GLOBAL => self.0.values().flatten().map(String::as_str).collect(),
-            None => BTreeSet::new(),
+        if let Some(lists) = self.0.get(scope) {
+            return lists.iter().map(String::as_str).collect();
+        }
+        let mut all = self.0.values().flatten().map(String::as_str);
+        if scope == GLOBAL {
+            return all.collect();
+        }
+        match (all.find(|list| *list == scope), self.0.get(OTHERS)) {
+            (Some(list), _) => BTreeSet::from([list]),
+            (None, Some(others)) => others.iter().map(String::as_str).collect(),
+            (None, None) => BTreeSet::new(),
         }
     }
 
@@ -131,6 +135,14 @@ mod tests {
             lists(&scopes("scopes = { '*' = 'a', news = 'b' }"), "news"),
             "b"
         );
+    }
+
+    #[test]
+    fn a_scope_that_has_a_list_s_name_is_that_list_unless_it_is_written_out() {
+        let scopes = scopes("scopes = { news = 'a', b = 'c', offers = 'b', '*' = 'd' }");
+        for (scope, list) in [("a", "a"), ("b", "c"), ("d", "d"), ("e", "d")] {
+            assert_eq!(lists(&scopes, scope), list, "{scope}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! AWS Signature Version 4 of a request without a query:
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 //!
-//! Signed by hand, over the HMAC and SHA-256 that are here anyway: AWS's crate for it brings a dozen of its SDK's.
+//! Signed by hand, over the HMAC and SHA-256 that are here anyway: AWS's crate for it brings eight more of its SDK's.
 
 use common::signature::{hex, hmac_sha256};
 use jiff::Timestamp;
