@@ -78,7 +78,7 @@ impl Delivery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Done,
-    /// Done without telling the target, which is not to hear of it any more.
+    /// Done without telling the target of it, which is not to hear of it any more.
     Withheld,
     /// The target failed; try again after the schedule's delay, or the longer one that it asked for.
     Retry {
