@@ -6,11 +6,19 @@ use crate::stage::{Item, SUSPECT};
 /// a third of a millisecond per event, of which batches four times as large save a fifth.
 const BATCH_BYTES: usize = 64 << 10;
 
+/// Messages that are routed together: one round trip to each store for all of them.
+pub(crate) const BATCH: usize = 64;
+
+/// Whether more would be another batch.
+pub(crate) fn is_full(items: &[Item]) -> bool {
+    let bytes = items.iter().map(|item| item.body().len());
+    items.len() >= BATCH || bytes.sum::<usize>() >= BATCH_BYTES
+}
+
 /// What is routed together: as much as is soon done, or one message that is larger. What keeps coming back comes last and
 /// by itself, so that what was taken beside a message that kills its worker is done before it.
 pub(crate) fn batches(items: impl Iterator<Item = Item>) -> Vec<Vec<Item>> {
-    let (suspects, fresh): (Vec<_>, Vec<_>) =
-        items.partition(|item| item.message.deliveries >= SUSPECT);
+    let (suspects, fresh): (Vec<_>, Vec<_>) = items.partition(keeps_coming_back);
     let mut batches: Vec<Vec<Item>> = vec![];
     let mut bytes = 0;
     for item in fresh {
@@ -28,6 +36,15 @@ pub(crate) fn batches(items: impl Iterator<Item = Item>) -> Vec<Vec<Item>> {
     }
     batches.extend(suspects.into_iter().map(|suspect| vec![suspect]));
     batches
+}
+
+/// Whether a batch is one that may kill its worker.
+pub(crate) fn is_suspect(batch: &[Item]) -> bool {
+    batch.iter().any(keeps_coming_back)
+}
+
+fn keeps_coming_back(item: &Item) -> bool {
+    item.message.deliveries >= SUSPECT
 }
 
 #[cfg(test)]

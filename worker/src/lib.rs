@@ -25,6 +25,7 @@ mod feeds;
 mod levels;
 mod outlet;
 mod overtaken;
+mod parse;
 mod poison;
 mod recorder;
 mod reroute;

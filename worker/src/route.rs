@@ -8,10 +8,7 @@
 //!   for leave, which it gives once.
 //! - before the claims are settled: they stay contested, and a duplicate asks the ledger.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use common::{
     claims::{Claim, Wish},
@@ -22,25 +19,28 @@ use common::{
     envelope::{self, Envelope},
     event::{Event, derived_id},
     fault,
-    ledger::{self, Entry, Recorded, Unreadable},
+    ledger::{self, Entry, Recorded},
     lifecycle::Lifecycle,
     patience::{answered, until_done},
     queue::{Feed, Message, Priority, QueueName},
 };
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics::{counter, histogram};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{debug, error, warn};
 
 use crate::{
     App,
-    batches::batches,
+    batches::{BATCH, batches, is_full, is_suspect},
     echo,
     endpoints::Known,
+    parse::{Parsed, parse},
     stage::{Item, SUSPECT},
 };
 
-/// Messages that are routed together: one round trip to each store for all of them.
-const BATCH: usize = 64;
+/// Batches under way at a time: one uses the processors while another waits for a store. The second is a full one, since
+/// what a batch costs hardly depends on how much is in it, and what is in a hurry would pay twice.
+const UNDER_WAY: usize = 2;
 
 /// Routes what comes, until the stage that feeds it ends.
 pub(crate) async fn run(
@@ -50,15 +50,42 @@ pub(crate) async fn run(
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
     let mut items = Vec::with_capacity(BATCH);
-    while from.recv_many(&mut items, BATCH).await > 0 {
+    let mut under_way = FuturesUnordered::new();
+    let mut has_ended = false;
+    loop {
+        let room = BATCH - items.len();
+        let takes_more = !has_ended && !is_full(&items);
+        tokio::select! {
+            biased;
+            Some(()) = under_way.next() => {}
+            taken = from.recv_many(&mut items, room), if takes_more => {
+                has_ended = taken == 0;
+            }
+            else => return Ok(()),
+        }
+        let may_go = under_way.is_empty() || under_way.len() < UNDER_WAY && is_full(&items);
+        if items.is_empty() || !may_go {
+            continue;
+        }
         for batch in batches(items.drain(..)) {
-            // None means that the worker is stopping: the items are dropped, and so go back to the queue.
-            if route(&app, priority, &batch, &lifecycle).await.is_some() {
-                batch.into_iter().for_each(Item::ack);
+            let is_suspect = is_suspect(&batch);
+            while under_way.len() == UNDER_WAY || is_suspect && !under_way.is_empty() {
+                under_way.next().await;
+            }
+            under_way.push(settle(&app, priority, batch, &lifecycle));
+            if is_suspect {
+                // If it kills its worker, it takes nothing along.
+                under_way.next().await;
             }
         }
     }
-    Ok(())
+}
+
+/// Routes a batch and acknowledges it; if the worker is stopping, the messages are dropped, and so go back to the queue.
+async fn settle(app: &App, priority: Priority, batch: Vec<Item>, lifecycle: &Lifecycle) {
+    if route(app, priority, &batch, lifecycle).await.is_some() {
+        batch.into_iter().for_each(Item::ack);
+    }
 }
 
 /// Does all that the messages ask for. None if the worker is told to stop in the middle.
@@ -80,57 +107,6 @@ async fn route(app: &App, priority: Priority, items: &[Item], lifecycle: &Lifecy
         .map(|envelope| parse(app, envelope))
         .collect();
     record_all(app, &parsed, lifecycle).await
-}
-
-/// One envelope, read.
-struct Parsed<'a> {
-    envelope: &'a Envelope,
-    provider: &'static str,
-    events: Vec<Event>,
-    unreadable: Vec<Unreadable>,
-}
-
-/// Reads one envelope. What cannot be read is kept with the reason.
-fn parse<'a>(app: &App, envelope: &'a Envelope) -> Parsed<'a> {
-    let mut parsed = Parsed {
-        envelope,
-        provider: "",
-        events: vec![],
-        unreadable: vec![],
-    };
-    let mut unreadable = |element, reason| parsed.unreadable.push(Unreadable { element, reason });
-    let Some(source) = app.sources.get(&envelope.source) else {
-        let why = format!("the source {:?} is not configured here", envelope.source);
-        unreadable(None, why);
-        return parsed;
-    };
-    parsed.provider = source.provider.name();
-    // A parser is plain code over these bytes: caught here, a bug in it costs one envelope and not the worker, which
-    // would take it up again and again.
-    let elements = match catch_unwind(AssertUnwindSafe(|| source.provider.parse(envelope))) {
-        Ok(Ok(elements)) => elements,
-        Ok(Err(malformed)) => {
-            unreadable(None, malformed.to_string());
-            return parsed;
-        }
-        Err(_) => {
-            error!(envelope.id = %envelope.id, source = envelope.source, "a parser panicked; the envelope goes to quarantine");
-            unreadable(None, "the parser panicked".to_owned());
-            return parsed;
-        }
-    };
-    for (index, element) in elements.into_iter().enumerate() {
-        match element {
-            Ok(draft) => {
-                let undetermined = source.undetermined_bounce;
-                parsed
-                    .events
-                    .push(draft.into_event(envelope, parsed.provider, undetermined));
-            }
-            Err(malformed) => unreadable(Some(index), malformed.to_string()),
-        }
-    }
-    parsed
 }
 
 /// Claims, records and publishes. If the ledger refuses the rows, each envelope is tried by itself, so that the one which

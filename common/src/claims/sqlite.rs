@@ -1,8 +1,7 @@
 //! Claims in a SQLite file.
 //!
 //! `synchronous=NORMAL`: a power failure may forget the last claims, which costs speed and nothing else, since the
-//! ledger is the authority. The file may be the queue's, but is better one of its own: SQLite has one writer a file, and
-//! in one file each waits for the other.
+//! ledger is the authority. The file may be the queue's; SQLite has one writer a file, so there each waits for the other.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -29,6 +28,7 @@ const SWEEP: usize = 16;
 pub struct SqliteClaims {
     connection: Mutex<SqliteConnection>,
     options: SqliteConnectOptions,
+    line: file::Line,
     lifetimes: Lifetimes,
 }
 
@@ -43,6 +43,7 @@ impl SqliteClaims {
         let connection = file::open(&options, SCHEMA).await.map_err(failure)?;
         Ok(Self {
             connection: Mutex::new(connection),
+            line: file::line(options.get_filename()),
             options,
             lifetimes,
         })
@@ -50,6 +51,7 @@ impl SqliteClaims {
 
     async fn claim_at(&self, wishes: &[Wish], now: Timestamp) -> sqlx::Result<Vec<Claim>> {
         let mut connection = self.connection.lock().await;
+        let _turn = self.line.lock().await;
         let claimed = self.claim_on(&mut connection, wishes, now).await;
         if claimed.is_err() {
             file::mend(&mut connection, &self.options).await?;
@@ -100,10 +102,9 @@ impl SqliteClaims {
         let settle = sqlx::query(settle)
             .bind(rows(wishes))
             .bind(after(now, self.lifetimes.settled));
-        settle
-            .execute(&mut *self.connection.lock().await)
-            .await
-            .map(drop)
+        let mut connection = self.connection.lock().await;
+        let _turn = self.line.lock().await;
+        settle.execute(&mut *connection).await.map(drop)
     }
 }
 
@@ -167,6 +168,10 @@ fn failure(error: sqlx::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     #[tokio::test]
@@ -187,6 +192,28 @@ mod tests {
             .execute(&mut other)
             .await
             .unwrap();
+        let claimed = claims.claim(&[wish]).await.unwrap();
+        assert!(matches!(claimed[..], [Claim::Owned]));
+    }
+
+    #[tokio::test]
+    async fn claims_wait_for_their_turn_where_another_writes_to_the_same_file() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("shared.db");
+        let claims = SqliteClaims::open(&format!("sqlite:{}", path.display()))
+            .await
+            .unwrap();
+        let wish = Wish {
+            event: uuid::Uuid::nil(),
+            envelope: uuid::Uuid::nil(),
+            fingerprint: 0,
+        };
+        let line = file::line(&folder.path().join("./shared.db"));
+        let turn = line.lock().await;
+        let early = Duration::from_millis(100);
+        let claimed = claims.claim(std::slice::from_ref(&wish));
+        timeout(early, claimed).await.unwrap_err();
+        drop(turn);
         let claimed = claims.claim(&[wish]).await.unwrap();
         assert!(matches!(claimed[..], [Claim::Owned]));
     }

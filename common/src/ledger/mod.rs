@@ -112,6 +112,16 @@ enum Dialect {
     Sqlite,
 }
 
+/// FULL: a commit that was answered survives a power failure.
+const SQLITE: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000;";
+
+/// Ids are hashes, so every event touches pages all over the file. They are kept (16 MiB), and go from the log into the file
+/// seldom (every 32 MiB), each then once for many changes.
+const SQLITE_WRITER: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000;
+    PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000;";
+
 /// Why the ledger did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -167,31 +177,30 @@ impl Ledger {
             Some(path) => (Dialect::Sqlite, sqlite_url(path)?),
             None => (Dialect::Postgres, url.to_owned()),
         };
-        let options = AnyPoolOptions::new()
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    if dialect == Dialect::Sqlite {
-                        // FULL: a commit that was answered survives a power failure.
-                        let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000;";
+        let options = |settings: &'static str| {
+            AnyPoolOptions::new()
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .after_connect(move |connection, _| {
+                    Box::pin(async move {
                         sqlx::raw_sql(settings).execute(connection).await?;
-                    }
-                    Ok(())
+                        Ok(())
+                    })
                 })
-            })
-            // SQLite ends a transaction by itself at some failures, a full disk among them; the driver counts it as open
-            // for ever, and begins no other on that connection.
-            .before_acquire(|connection, _| {
-                let fit = !connection.is_in_transaction();
-                Box::pin(async move { Ok(fit) })
-            });
-        let pool = options
-            .clone()
+                // SQLite ends a transaction by itself at some failures, a full disk among them; the driver counts it as open
+                // for ever, and begins no other on that connection.
+                .before_acquire(|connection, _| {
+                    let fit = !connection.is_in_transaction();
+                    Box::pin(async move { Ok(fit) })
+                })
+        };
+        let pool = options(dialect.settings())
             .max_connections(max_connections)
             .connect_lazy(&url)?;
         let writer = match dialect {
             Dialect::Postgres => pool.clone(),
-            Dialect::Sqlite => options.max_connections(1).connect_lazy(&url)?,
+            Dialect::Sqlite => options(SQLITE_WRITER)
+                .max_connections(1)
+                .connect_lazy(&url)?,
         };
         Ok(Self {
             pool,
@@ -261,6 +270,19 @@ impl Ledger {
 }
 
 impl Dialect {
+    /// What a connection begins with.
+    ///
+    /// PostgreSQL plans a statement once for a connection, and one that was planned while a table was empty went on reading
+    /// all of it until the next automatic analysis: half of the time of recording was that. Every statement here finds its
+    /// rows by an index, however small the table. Where none serves, the price that is then put on reading the table is so
+    /// high that the statement would be compiled, which takes longer than it.
+    fn settings(self) -> &'static str {
+        match self {
+            Self::Postgres => "SET enable_seqscan = off; SET jit = off;",
+            Self::Sqlite => SQLITE,
+        }
+    }
+
     /// Puts this dialect's words in. Both databases read `$1`.
     fn text(self, text: &str) -> String {
         let (now, rows, listed, bytes, unhex, uuid, postgres) = match self {

@@ -19,6 +19,15 @@ pub(super) struct Known {
     pub(super) is_echo: bool,
 }
 
+/// Finds events by their ids.
+pub(super) fn known() -> String {
+    format!(
+        "SELECT events.id, events.envelope_id, events.fingerprint,
+            CAST(CASE WHEN {NAMES_ERASED} THEN 1 ELSE 0 END AS BIGINT), events.echo_of
+        FROM {{rows}} JOIN events ON events.id = rows.value->>'id' AND events.id {{listed}}"
+    )
+}
+
 impl Ledger {
     /// What the ledger has of the entries' events: the primary key has decided who owns each.
     pub(super) async fn known(
@@ -34,11 +43,7 @@ impl Ledger {
             .chain(repeated)
             .map(|id| json!({ "id": id }))
             .collect();
-        let text = format!(
-            "SELECT events.id, events.envelope_id, events.fingerprint,
-                CAST(CASE WHEN {NAMES_ERASED} THEN 1 ELSE 0 END AS BIGINT), events.echo_of
-            FROM {{rows}} JOIN events ON events.id = rows.value->>'id' AND events.id {{listed}}"
-        );
+        let text = known();
         let mut found = vec![];
         for ids in self.parameters(&ids) {
             let query = self.query(&text).bind(ids);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 mod bench;
+mod beside;
 mod echo;
 mod endpoints;
 mod levels;

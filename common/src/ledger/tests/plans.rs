@@ -10,6 +10,7 @@ use sqlx::{
 use super::*;
 use crate::ledger::{
     leases::TAKE,
+    repeats::known,
     suppressions::{CHECK_ALL, check_each},
 };
 
@@ -101,6 +102,20 @@ async fn leave_is_looked_for_by_the_deliveries_ids_whatever_the_database_has_cou
             is_by_key(&plan, "deliveries");
             assert!(!plan.contains("deliveries_unfinished"), "{plan}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_planned_while_a_table_is_empty_finds_its_rows_by_their_ids_all_the_same() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let asked = rows(&(0..16).map(contact).collect::<Vec<_>>());
+        let known = known();
+        let found = plan(ledger, &known, |query| query.bind(asked.clone()));
+        is_by_key(&found.await, "events");
+        let taken = plan(ledger, TAKE, |query| {
+            query.bind(asked.clone()).bind("worker").bind(1_i64)
+        });
+        is_by_key(&taken.await, "deliveries");
     }
 }
 

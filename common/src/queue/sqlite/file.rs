@@ -3,19 +3,47 @@
 //! Opening creates the folder, the file and the tables, and refuses a file that a later release has written. Several
 //! processes may open one file, also for the first time and at the same time.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, Weak},
+    time::Duration,
+};
 
 use backon::{ExponentialBuilder, Retryable};
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
+use tokio::sync::Mutex;
 
 /// `PRAGMA user_version`: what the tables of this release look like.
 const FORMAT: i64 = 1;
 
 /// How long a statement waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// The line in which this process's writers to one file wait for each other. SQLite lets one write at a time and has the
+/// others sleep, longer each time, up to a tenth of a second, until they happen upon a pause; beside a busy queue the claims
+/// slept most of the time. Other processes still meet like that.
+pub(crate) type Line = Arc<Mutex<()>>;
+
+/// By the file's path. One that nobody holds any more is made anew.
+static LINES: std::sync::Mutex<BTreeMap<PathBuf, Weak<Mutex<()>>>> =
+    std::sync::Mutex::new(BTreeMap::new());
+
+/// The line for a file that has been opened.
+pub(crate) fn line(file: &Path) -> Line {
+    let path = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(line) = lines.get(&path).and_then(Weak::upgrade) {
+        return line;
+    }
+    lines.retain(|_, line| line.strong_count() > 0);
+    let line = Line::default();
+    lines.insert(path, Arc::downgrade(&line));
+    line
+}
 
 /// The options for `sqlite:PATH`, with the folder created.
 pub(crate) fn options(

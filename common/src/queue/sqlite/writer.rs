@@ -46,6 +46,7 @@ pub(super) async fn start(
     board.begin(session);
     let writer = Writer {
         connection,
+        line: file::line(options.get_filename()),
         options,
         inbox,
         board: board.clone(),
@@ -76,6 +77,7 @@ fn now() -> i64 {
 struct Writer {
     connection: SqliteConnection,
     options: SqliteConnectOptions,
+    line: file::Line,
     inbox: mpsc::UnboundedReceiver<Command>,
     board: Arc<Board>,
     poison: i64,
@@ -244,6 +246,7 @@ impl Writer {
     }
 
     async fn apply(&mut self, group: &Group) -> sqlx::Result<Done> {
+        let _turn = self.line.lock().await;
         // IMMEDIATE, since a transaction that turns into a writer half-way does not wait for others, it fails.
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
         let now = now();
@@ -301,6 +304,7 @@ impl Writer {
         if renewed.elapsed() < self.timing.lease / 3 {
             return Ok(());
         }
+        let _turn = self.line.lock().await;
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
         let kept =
             statements::renew_session(&mut transaction, self.session, lease_end(self.timing))
