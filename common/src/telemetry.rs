@@ -52,8 +52,8 @@ impl Metrics {
 
 /// Starts logging to standard error.
 pub fn log(settings: &Telemetry) {
-    // lapin shows the body of a message that the broker sends back, and with it addresses.
-    let filter = format!("{},lapin=error", settings.log);
+    // lapin shows the body of a message that the broker sends back, and aws-sigv4 what it signs, and with it addresses.
+    let filter = format!("{},lapin=error,aws_sigv4=error", settings.log);
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match settings.format {

@@ -66,7 +66,7 @@ fn builder() -> ClientBuilder {
 }
 
 /// Where the api is, and the key to ask it with.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Reach {
     /// The api to ask; else the configured one
     #[arg(long, value_name = "URL")]

@@ -2,7 +2,7 @@
 //!
 //! It goes where the provider sends: to the source's URL at ingress, or to the path of the api that answers its question.
 
-use std::process::ExitCode;
+use std::{borrow::Cow, process::ExitCode};
 
 use anyhow::{Context, bail};
 use common::{
@@ -94,7 +94,8 @@ pub(crate) fn base(config: &Config, provider: &dyn Provider) -> String {
     format!("http://{bind}")
 }
 
-fn sample(provider: &dyn Provider, name: Option<&str>) -> anyhow::Result<Sample> {
+/// The provider's sample called `name`, else its first.
+pub(crate) fn sample(provider: &dyn Provider, name: Option<&str>) -> anyhow::Result<Sample> {
     let samples = provider.samples();
     let found = match name {
         None => samples.first(),
@@ -118,6 +119,36 @@ pub(crate) async fn post(
     source: &Source,
     sample: Sample,
 ) -> anyhow::Result<Response> {
+    let mut proof = None;
+    for credential in &source.credentials {
+        if let Credential::Signature(keys) = credential {
+            let made = source.provider.prove(&sample, keys, clock::now());
+            proof = Some(made.with_context(|| unsigned(source, sample))?);
+        }
+    }
+    let (mut headers, body) = proof.map_or_else(
+        || (vec![], sample.body().to_owned()),
+        |proof| (proof.headers, proof.body),
+    );
+    let own = sample.headers().filter(|(name, _)| {
+        let replaced = |(given, _): &(Cow<'_, str>, _)| given.eq_ignore_ascii_case(name);
+        !headers.iter().any(replaced)
+    });
+    let own: Vec<_> = own
+        .map(|(name, value)| (name.into(), value.to_owned()))
+        .collect();
+    headers.extend(own);
+    post_body(client, base, source, headers, body).await
+}
+
+/// Posts a body where the source's provider posts, with those of the source's credentials that do not depend on it.
+pub(crate) async fn post_body(
+    client: &Client,
+    base: &str,
+    source: &Source,
+    headers: Vec<(Cow<'static, str>, String)>,
+    body: String,
+) -> anyhow::Result<Response> {
     let base = base.trim_end_matches('/');
     let mut url = match source.provider.asks_at() {
         Some(path) => format!("{base}{path}"),
@@ -131,26 +162,7 @@ pub(crate) async fn post(
     {
         url = format!("{url}{joint}{}", credential?);
     }
-    let mut proof = None;
-    for credential in &source.credentials {
-        if let Credential::Signature(keys) = credential {
-            let made = source.provider.prove(&sample, keys, clock::now());
-            proof = Some(made.with_context(|| unsigned(source, sample))?);
-        }
-    }
-    let (headers, body) = proof.map_or_else(
-        || (vec![], sample.body().to_owned()),
-        |proof| (proof.headers, proof.body),
-    );
     let mut request = client.post(&url).body(body);
-    let replaced = |name: &str| {
-        headers
-            .iter()
-            .any(|(given, _)| given.eq_ignore_ascii_case(name))
-    };
-    for (name, value) in sample.headers().filter(|(name, _)| !replaced(name)) {
-        request = request.header(name, value);
-    }
     for (name, value) in headers {
         request = request.header(name.as_ref(), value);
     }

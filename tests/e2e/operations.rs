@@ -134,11 +134,12 @@ async fn the_effective_configuration_is_shown_with_secrets_masked() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_demo_shows_every_provider_reaching_every_target() {
+/// What the demo says, which ends well.
+async fn demo(arguments: &[&str]) -> String {
     let mut command = tokio::process::Command::new(tests::binary("optout"));
     let ended = command
         .args(["demo", "--once"])
+        .args(arguments)
         .stdin(Stdio::null())
         .output()
         .await
@@ -149,6 +150,79 @@ async fn the_demo_shows_every_provider_reaching_every_target() {
         "{said}\n{}",
         String::from_utf8_lossy(&ended.stderr)
     );
+    said
+}
+
+/// What each sender of the company is answered: at first, after an opt-out by email, after one by SMS, after a lift of the first.
+const CHECKS: [&str; 4] = [
+    "newsletter may be sent · receipt may be sent · SMS may be sent",
+    "newsletter unsubscribed (news) · receipt unsubscribed (news) · SMS unsubscribed (news)",
+    "newsletter unsubscribed (news) · receipt unsubscribed (news) · SMS unsubscribed (news, sms)",
+    "newsletter may be sent · receipt may be sent · SMS unsubscribed (sms)",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_of_a_company_follows_one_opt_out_through_all_its_senders() {
+    let said = demo(&["--stack"]).await;
+    let lines: Vec<_> = said.lines().map(str::trim).collect();
+    let told = |mark: &str| -> Vec<_> {
+        let marked = lines.iter().filter_map(|line| line.strip_prefix(mark));
+        marked
+            .map(|line| {
+                line.split_whitespace()
+                    .take(4)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+            .collect()
+    };
+    assert_eq!(
+        told("✓ "),
+        [
+            "receipts postmark 200 suppressed",
+            "news brevo 201 suppressed",
+            "news brevo 204 not",
+            "receipts postmark 200 not",
+        ],
+        "each platform hears of what it does not know:\n{said}"
+    );
+    assert_eq!(
+        told("– "),
+        ["news brevo not told:", "receipts postmark not told:"],
+        "and of nothing else:\n{said}"
+    );
+    assert_eq!(
+        told("← "),
+        [
+            "receipts postmark suppressed, an",
+            "news brevo contact_updated, of",
+            "receipts postmark resubscribed, an",
+        ],
+        "what comes back is told nobody:\n{said}"
+    );
+    let checks = lines.iter().filter_map(|line| line.strip_prefix("? check"));
+    let checks: Vec<_> = checks
+        .map(|line| line.split_once(", answered in ").unwrap().0.trim())
+        .collect();
+    assert_eq!(checks, CHECKS, "{said}");
+    assert!(
+        said.contains(" 1 duplicate, of which nothing came"),
+        "{said}"
+    );
+    let held: Vec<_> = lines.iter().filter(|line| line.starts_with("= ")).collect();
+    assert_eq!(
+        held,
+        [
+            &"= news     brevo     suppresses +15558675310 (smsBlacklisted)",
+            &"= receipts postmark  suppresses nobody",
+        ],
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_shows_every_provider_reaching_every_target() {
+    let said = demo(&[]).await;
     for provider in providers::ALL {
         assert!(said.contains(&format!("  {} ", provider.name())), "{said}");
     }

@@ -111,8 +111,8 @@ impl Provider for Brevo {
         samples!(
             "brevo": "unsubscribed", "marketing-unsubscribe", "spam", "complaint", "marketing-spam", "hard-bounce",
             "invalid-email", "soft-bounce", "deferred", "blocked", "delivered", "opened", "unique-opened", "proxy-open",
-            "click", "marketing-click", "request", "error", "list-addition", "contact-deleted", "batch", "sms-sent",
-            "sms-unsubscribe", "sms-stop", "sms-reply", "sms-delivered", "sms-hard-bounce", "sms-soft-bounce",
+            "click", "marketing-click", "request", "error", "list-addition", "contact-updated", "contact-deleted", "batch",
+            "sms-sent", "sms-unsubscribe", "sms-stop", "sms-reply", "sms-delivered", "sms-hard-bounce", "sms-soft-bounce",
             "sms-blacklisted",
         )
     }

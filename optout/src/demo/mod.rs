@@ -2,12 +2,21 @@
 //! and stand-ins for Slack, a ticketing system, a user database and a webhook. One sample of each provider goes in by
 //! the HTTP door; what became of it at each target is printed; then it keeps serving. A provider that asks rather than
 //! tells asks the api before and after.
+//!
+//! With `--stack` it is a company with three senders instead, and one opt-out followed through all of them: [`stack`].
 
 mod question;
 mod report;
+mod stack;
 mod standins;
 
-use std::{collections::BTreeMap, net::TcpListener, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use common::{
@@ -15,6 +24,7 @@ use common::{
     providers::Sample,
     startup::{self, Process, Threads},
 };
+use reqwest::Response;
 
 use crate::{client, send, serve};
 use report::Story;
@@ -30,15 +40,23 @@ pub(crate) struct Options {
     /// Show it and end, rather than keep serving
     #[arg(long)]
     once: bool,
+    /// Show a company that sends by Brevo, Postmark and Twilio, and one opt-out followed through all of them
+    #[arg(long)]
+    stack: bool,
 }
 
 pub(crate) fn run(options: Options) -> ExitCode {
     let prepared = tempfile::tempdir()
         .context("cannot make a folder")
         .and_then(|folder| {
-            let ports = Ports::free()?;
-            let text = standins::configuration(folder.path(), ports);
-            let loaded = Loaded::from_text(&text, BTreeMap::new())?;
+            let ports = Ports::free(options.once)?;
+            let (text, environment) = if options.stack {
+                stack::configuration(folder.path(), ports)
+            } else {
+                let text = standins::configuration(folder.path(), ports);
+                (text, BTreeMap::new())
+            };
+            let loaded = Loaded::from_text(&text, environment)?;
             let outlets = worker::outlets(&loaded.config)?;
             let mistakes: Vec<_> = loaded.mistakes().iter().map(ToString::to_string).collect();
             anyhow::ensure!(
@@ -61,13 +79,21 @@ pub(crate) fn run(options: Options) -> ExitCode {
         Threads::PerCore,
         Duration::from_secs(5),
         |process: Process| async move {
-            standins::start(folder.path(), *ports, config, &process.lifecycle).await?;
-            serve::start(process.clone(), config, Ok(outlets)).await?;
-            show(loaded, ports).await?;
+            let tries = if options.stack {
+                let company = stack::start(*ports, config, &process.lifecycle).await?;
+                serve::start(process.clone(), config, Ok(outlets)).await?;
+                stack::show(loaded, &company).await?;
+                stack::tries(*ports)
+            } else {
+                standins::start(folder.path(), *ports, config, &process.lifecycle).await?;
+                serve::start(process.clone(), config, Ok(outlets)).await?;
+                show(loaded, ports).await?;
+                standins::tries(*ports)
+            };
             if options.once {
                 process.lifecycle.stop();
             } else {
-                report::invite(*ports);
+                report::invite(*ports, &tries);
             }
             // The folder lives as long as what is served from it.
             let lifecycle = process.lifecycle.clone();
@@ -78,6 +104,34 @@ pub(crate) fn run(options: Options) -> ExitCode {
             });
             Ok(())
         },
+    )
+}
+
+/// The services of either demo, on embedded stores in the folder.
+fn services(folder: &Path, ports: Ports) -> String {
+    let Ports {
+        ingress, api, ops, ..
+    } = ports;
+    let folder = folder.display();
+    format!(
+        r#"
+        [ingress]
+        bind = "127.0.0.1:{ingress}"
+        ops_bind = "127.0.0.1:{ops}"
+        [api]
+        bind = "127.0.0.1:{api}"
+        keys = [{{ name = "demo", key = "{API_KEY}", role = "admin" }}]
+        [queue]
+        url = "sqlite:{folder}/queue.db"
+        [claims]
+        url = "sqlite:{folder}/queue.db"
+        [ledger]
+        url = "sqlite:{folder}/ledger.db"
+        [outbound]
+        allow_networks = ["127.0.0.0/8"]
+        [telemetry]
+        log = "warn"
+        "#
     )
 }
 
@@ -94,7 +148,7 @@ async fn show(loaded: &Loaded, ports: &Ports) -> anyhow::Result<()> {
         stories.push(accept(&http, &door, source, sample).await?);
     }
     for story in &stories {
-        let told = story.until_told(&ledger, PATIENCE).await?;
+        let told = story.until_told(&ledger, 1, PATIENCE).await?;
         report::story(story, &told, config);
     }
     report::questions(&before, &question::ask(&http, config).await?);
@@ -119,8 +173,18 @@ async fn accept(
     source: &Source,
     sample: Sample,
 ) -> anyhow::Result<Story> {
-    let begun = std::time::Instant::now();
-    let answer = send::post(http, door, source, sample).await?;
+    let request = send::post(http, door, source, sample);
+    accepted(source, sample.name, request).await
+}
+
+/// Begins the story of a request that was like the sample of that name.
+async fn accepted(
+    source: &Source,
+    sample: &'static str,
+    request: impl Future<Output = anyhow::Result<Response>>,
+) -> anyhow::Result<Story> {
+    let begun = Instant::now();
+    let answer = request.await?;
     let took = begun.elapsed();
     anyhow::ensure!(
         answer.status().is_success(),
@@ -138,7 +202,7 @@ async fn accept(
     let envelope = id.parse().context("the answer has no id")?;
     Ok(Story {
         provider: source.provider.name(),
-        sample: sample.name,
+        sample,
         envelope,
         took,
     })
@@ -154,18 +218,28 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    fn free() -> anyhow::Result<Self> {
+    /// The usual ones are for who comes to see: without that, several demos run side by side.
+    fn free(once: bool) -> anyhow::Result<Self> {
+        let usual = |port| if once { 0 } else { port };
+        // Held until all are known, so that they differ.
+        let held = [
+            listen(usual(8080))?,
+            listen(usual(8081))?,
+            listen(usual(9080))?,
+            listen(0)?,
+        ];
+        let [ingress, api, ops, standins] = held
+            .each_ref()
+            .map(|listener| listener.local_addr().map(|address| address.port()));
         Ok(Self {
-            ingress: free(8080)?,
-            api: free(8081)?,
-            ops: free(9080)?,
-            standins: free(0)?,
+            ingress: ingress?,
+            api: api?,
+            ops: ops?,
+            standins: standins?,
         })
     }
 }
 
-fn free(wanted: u16) -> anyhow::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", wanted))
-        .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
-    Ok(listener.local_addr()?.port())
+fn listen(wanted: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", wanted)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
 }

@@ -12,6 +12,7 @@ use common::{
     event::Event,
     ledger::{DeliveryFilter, DeliveryRow, EventFilter, Ledger},
 };
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{API_KEY, Ports, question::Answer};
@@ -27,24 +28,26 @@ pub(super) struct Story {
 
 /// What became of it.
 pub(super) struct Told {
-    event: Event,
-    deliveries: Vec<(DeliveryRow, Vec<Attempt>)>,
+    pub(super) event: Event,
+    pub(super) deliveries: Vec<(DeliveryRow, Vec<Attempt>)>,
 }
 
 impl Story {
-    /// Waits until every target has been told of its events.
+    /// Waits until every target has been told of its events, and at least so many of each. What the api records has its
+    /// deliveries only once the worker has come to it.
     pub(super) async fn until_told(
         &self,
         ledger: &Ledger,
+        least: usize,
         patience: Duration,
     ) -> anyhow::Result<Vec<Told>> {
         let begun = Instant::now();
         loop {
             let told = self.told(ledger).await?;
             let finished = |told: &Told| {
-                told.deliveries
-                    .iter()
-                    .all(|(row, _)| matches!(row.state, State::Delivered | State::Dead))
+                let mut rows = told.deliveries.iter().map(|(row, _)| row);
+                told.deliveries.len() >= least
+                    && rows.all(|row| matches!(row.state, State::Delivered | State::Dead))
             };
             if !told.is_empty() && told.iter().all(finished) {
                 return Ok(told);
@@ -57,7 +60,8 @@ impl Story {
         }
     }
 
-    async fn told(&self, ledger: &Ledger) -> anyhow::Result<Vec<Told>> {
+    /// Its events, and what has become of them so far.
+    pub(super) async fn told(&self, ledger: &Ledger) -> anyhow::Result<Vec<Told>> {
         let events = ledger
             .events(&EventFilter::default(), 500, None)
             .await?
@@ -93,47 +97,67 @@ pub(super) fn title(ports: Ports) {
 }
 
 pub(super) fn story(story: &Story, told: &[Told], config: &Config) {
-    for Told { event, deliveries } in told {
-        let contact = event
-            .contact
-            .as_ref()
-            .map_or_else(|| "nobody".to_owned(), |contact| contact.address.clone());
-        let kind = match event.bounce_class {
-            Some(class) => format!("{} ({class})", event.kind),
-            None => event.kind.to_string(),
-        };
-        println!(
-            "  {:<17} {kind} · {contact} · scope {} · answered 200 in {}",
-            story.provider,
-            event.scope,
-            millis(story.took)
-        );
-        for target in &config.targets {
-            let found = deliveries.iter().find(|(row, _)| row.target == target.name);
-            let Some((row, attempts)) = found else {
-                continue;
-            };
-            let mark = if row.state == State::Delivered {
-                "✓"
-            } else {
-                "✗"
-            };
-            let after = row
-                .delivered_at
-                .and_then(|at| Duration::try_from(at.duration_since(event.received_at)).ok());
-            let after = after.map_or_else(|| "never".to_owned(), millis);
-            println!(
-                "      {mark} {:<8} {:<9} {:<34} {after:>9} after acceptance",
-                target.name,
-                target.kind,
-                what(attempts)
-            );
-        }
+    for told in told {
+        event(story, told, config);
         println!();
     }
     if told.is_empty() {
         println!("  {:<17} {} had no event", story.provider, story.sample);
     }
+}
+
+/// One event, and what became of it at each target.
+pub(super) fn event(story: &Story, Told { event, deliveries }: &Told, config: &Config) {
+    let contact = event
+        .contact
+        .as_ref()
+        .map_or_else(|| "nobody".to_owned(), |contact| contact.address.clone());
+    let kind = match event.bounce_class {
+        Some(class) => format!("{} ({class})", event.kind),
+        None => event.kind.to_string(),
+    };
+    println!(
+        "  {:<17} {kind} · {contact} · scope {} · answered 200 in {}",
+        story.provider,
+        event.scope,
+        millis(story.took)
+    );
+    for target in &config.targets {
+        let found = deliveries.iter().find(|(row, _)| row.target == target.name);
+        let Some((row, attempts)) = found else {
+            continue;
+        };
+        let what = if is_withheld(attempts) {
+            format!("– {:<8} {:<9} {}", target.name, target.kind, said(attempts))
+        } else {
+            let mark = if row.state == State::Delivered {
+                "✓"
+            } else {
+                "✗"
+            };
+            let after = row.delivered_at.and_then(|at| since(event, at));
+            let after = after.map_or_else(|| "never".to_owned(), millis);
+            format!(
+                "{mark} {:<8} {:<9} {:<34} {after:>9} after acceptance",
+                target.name,
+                target.kind,
+                what(attempts)
+            )
+        };
+        println!("      {what}");
+    }
+}
+
+/// How long after the event was accepted that was.
+pub(super) fn since(event: &Event, at: Timestamp) -> Option<Duration> {
+    Duration::try_from(at.duration_since(event.received_at)).ok()
+}
+
+/// Whether the target was not to be told, in the end.
+fn is_withheld(attempts: &[Attempt]) -> bool {
+    attempts
+        .last()
+        .is_some_and(|last| last.outcome == "withheld")
 }
 
 /// What was answered to the same questions before the samples and after.
@@ -156,21 +180,19 @@ pub(super) fn questions(before: &[Answer], after: &[Answer]) {
 
 /// The last attempt in a few words.
 fn what(attempts: &[Attempt]) -> String {
-    let Some(last) = attempts.last() else {
-        return String::new();
-    };
-    let said = last
-        .error
-        .as_ref()
-        .or(last.answer.as_ref())
-        .map(String::as_str)
-        .unwrap_or_default();
-    let said: Vec<_> = said.split_whitespace().collect();
-    let said = shortened(&said.join(" "));
-    match last.status {
+    let said = shortened(&said(attempts));
+    match attempts.last().and_then(|last| last.status) {
         Some(status) => format!("{status} {said}"),
         None => said,
     }
+}
+
+/// What was said at the last attempt, on one line.
+fn said(attempts: &[Attempt]) -> String {
+    let last = attempts.last();
+    let said = last.and_then(|last| last.error.as_deref().or(last.answer.as_deref()));
+    let said: Vec<_> = said.unwrap_or_default().split_whitespace().collect();
+    said.join(" ")
 }
 
 /// A text with its middle left out if it is long.
@@ -233,24 +255,16 @@ pub(super) async fn repeats(
     Ok(())
 }
 
-pub(super) fn invite(ports: Ports) {
-    let Ports {
-        ingress, api, ops, ..
-    } = ports;
+/// Says how to go on: with the dashboard, and with what else may be tried.
+pub(super) fn invite(ports: Ports, tries: &[String]) {
+    let Ports { api, ops, .. } = ports;
     println!(
         "  It keeps serving. The dashboard: http://127.0.0.1:{api}/ (sign in with the key {API_KEY})"
     );
     println!("  Try:");
-    println!(
-        "      curl 'http://127.0.0.1:{api}/api/v1/check?email=user@example.com' -H 'X-API-Key: {API_KEY}'"
-    );
-    println!("      curl 'http://127.0.0.1:{api}/api/v1/events' -H 'X-API-Key: {API_KEY}'");
-    println!(
-        "      curl -u optout:demo-password http://127.0.0.1:{ingress}/webhooks/notifiedby-demo \\"
-    );
-    println!(
-        "           -d '{{\"event\":\"unsubscribed\",\"email\":\"you@example.com\",\"timestamp\":\"2026-01-01T00:00:00Z\"}}'"
-    );
+    for line in tries {
+        println!("      {line}");
+    }
     println!("      curl http://127.0.0.1:{ops}/metrics");
     println!("  Ctrl-C ends it.");
     println!();
@@ -261,6 +275,6 @@ pub(super) fn wrong(error: &anyhow::Error) {
     eprintln!("{error:#}");
 }
 
-fn millis(duration: Duration) -> String {
+pub(super) fn millis(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }

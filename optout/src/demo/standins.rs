@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use uuid::Uuid;
 
-use super::{API_KEY, Ports, told};
+use super::{API_KEY, Ports, services, told};
 
 /// The secret by which the demo signs what it sends to the webhook.
 const SECRET: &str = "whsec_ZGVtby1zZWNyZXQtb2Ytb3B0b3V0LTEyMzQ1Njc4";
@@ -30,33 +30,6 @@ const SECRET: &str = "whsec_ZGVtby1zZWNyZXQtb2Ytb3B0b3V0LTEyMzQ1Njc4";
 /// The demo's configuration, as a user would write it.
 pub(super) fn configuration(folder: &Path, ports: Ports) -> String {
     services(folder, ports) + &targets(folder, ports) + &sources()
-}
-
-fn services(folder: &Path, ports: Ports) -> String {
-    let Ports {
-        ingress, api, ops, ..
-    } = ports;
-    let folder = folder.display();
-    format!(
-        r#"
-        [ingress]
-        bind = "127.0.0.1:{ingress}"
-        ops_bind = "127.0.0.1:{ops}"
-        [api]
-        bind = "127.0.0.1:{api}"
-        keys = [{{ name = "demo", key = "{API_KEY}", role = "admin" }}]
-        [queue]
-        url = "sqlite:{folder}/queue.db"
-        [claims]
-        url = "sqlite:{folder}/queue.db"
-        [ledger]
-        url = "sqlite:{folder}/ledger.db"
-        [outbound]
-        allow_networks = ["127.0.0.0/8"]
-        [telemetry]
-        log = "warn"
-        "#
-    )
 }
 
 fn targets(folder: &Path, ports: Ports) -> String {
@@ -156,6 +129,18 @@ async fn users(folder: &Path, config: &Config) -> anyhow::Result<()> {
     }
     users.close().await?;
     Ok(())
+}
+
+/// What may be asked of it afterwards.
+pub(super) fn tries(ports: Ports) -> Vec<String> {
+    let Ports { ingress, api, .. } = ports;
+    [
+        format!("curl 'http://127.0.0.1:{api}/api/v1/check?email=user@example.com' -H 'X-API-Key: {API_KEY}'"),
+        format!("curl 'http://127.0.0.1:{api}/api/v1/events' -H 'X-API-Key: {API_KEY}'"),
+        format!("curl -u optout:demo-password http://127.0.0.1:{ingress}/webhooks/notifiedby-demo \\"),
+        r#"     -d '{"event":"unsubscribed","email":"you@example.com","timestamp":"2026-01-01T00:00:00Z"}'"#.to_owned(),
+    ]
+    .into()
 }
 
 fn router() -> Router {

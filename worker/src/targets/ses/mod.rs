@@ -245,11 +245,12 @@ impl Ses {
         let body = body.map(ToString::to_string).unwrap_or_default();
         let signed = self
             .signer
-            .sign(method.as_str(), &url, body.as_bytes(), clock::now());
-        let request = self.outbound.request(method, url);
-        let mut request = request
-            .header("x-amz-date", signed.date)
-            .header("authorization", signed.authorization);
+            .sign(method.as_str(), &url, body.as_bytes(), clock::now())
+            .map_err(|error| Answer::dead(format!("the request cannot be signed: {error}")))?;
+        let mut request = self.outbound.request(method, url);
+        for (name, value) in signed {
+            request = request.header(name, value);
+        }
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
