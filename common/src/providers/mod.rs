@@ -23,6 +23,7 @@ mod mailjet;
 mod mailtrap;
 mod mandrill;
 mod notifiedby;
+mod path;
 mod postal;
 mod postmark;
 mod public_key;

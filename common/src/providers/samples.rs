@@ -84,6 +84,7 @@ const SHARED: &[&str] = &[
     "hostile",
     "json",
     "mod",
+    "path",
     "public_key",
     "sample",
     "samples",
