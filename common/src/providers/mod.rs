@@ -147,6 +147,12 @@ pub trait Provider: Debug + Send + Sync {
         None
     }
 
+    /// The command by which its user has the provider itself send a sample, where only the provider can sign and sends
+    /// what it is told to.
+    fn command(&self, _sample: &Sample, _keys: &Keys) -> Option<String> {
+        None
+    }
+
     /// A cheap look at the bytes: does this body only tell of deliveries, opens, clicks and other things that change
     /// nothing? In doubt, urgent.
     fn priority(&self, body: &[u8]) -> Priority;
