@@ -104,7 +104,11 @@ fn wrap(source: &Source, headers: &HeaderMap, body: Bytes, now: Timestamp) -> En
         id: Uuid::now_v7(),
         source: source.name.clone(),
         received_at: now,
-        content_type: headers.get(header::CONTENT_TYPE).map(text),
+        // One that is no text nothing was verified by, and nothing is to be read by.
+        content_type: headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
         headers: kept.collect(),
         body,
     }

@@ -29,6 +29,7 @@ mod poison;
 mod recorder;
 mod reroute;
 mod retention;
+mod reused;
 mod route;
 mod stage;
 mod sweep;

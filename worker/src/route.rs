@@ -36,6 +36,7 @@ use crate::{
     batches::batches,
     echo,
     endpoints::Known,
+    reused,
     stage::{Item, SUSPECT},
 };
 
@@ -167,12 +168,20 @@ async fn record(
         app.endpoints.current(&app.ledger)
     });
     let known = known.await?;
+    let reused = answered(lifecycle, "tokens", || {
+        reused::find(app, parsed.iter().map(|one| (one.envelope, &*one.events)))
+    });
+    let reused = match reused.await? {
+        Ok(reused) => reused,
+        Err(refused) => return Some(Err(refused)),
+    };
 
     let mut claims = claims.into_iter();
     let mut entries: Vec<_> = parsed
         .iter()
         .map(|parsed| entry(app, &known, parsed, &mut claims))
         .collect();
+    reused::set_aside(&mut entries, &reused);
     let echoes = answered(lifecycle, "echoes", || {
         echo::find(app, entries.iter().flat_map(Entry::events))
     });

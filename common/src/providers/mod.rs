@@ -19,6 +19,7 @@ mod klaviyo;
 mod mailchimp;
 mod mailersend;
 mod mailgun;
+mod mailgun_signature;
 mod mailjet;
 mod mailtrap;
 mod mandrill;
@@ -123,6 +124,12 @@ pub trait Provider: Debug + Send + Sync {
     /// [needs](Self::needs) anything.
     fn verify(&self, _request: &Request<'_>, _keys: &Keys) -> Result<(), Rejected> {
         Err(Rejected)
+    }
+
+    /// What the provider signed, where its signature does not cover the body: whoever saw one request could have any other
+    /// taken by it, so that it lets in no more than one, and the repeats of that. Asked only where signatures are checked.
+    fn token(&self, _envelope: &Envelope) -> Option<String> {
+        None
     }
 
     /// Where the certificate stands by which the request is to be checked, where the provider's scheme has one to be fetched.

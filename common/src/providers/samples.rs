@@ -83,6 +83,7 @@ const SHARED: &[&str] = &[
     "format",
     "hostile",
     "json",
+    "mailgun_signature",
     "mod",
     "path",
     "public_key",

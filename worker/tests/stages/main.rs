@@ -8,6 +8,7 @@ mod levels;
 mod line;
 mod overtaken;
 mod receiver;
+mod reused;
 mod sweep;
 mod switch;
 

@@ -21,6 +21,7 @@ mod sessions;
 mod suppressions;
 mod targets;
 mod tls;
+mod tokens;
 mod told;
 mod unrouted;
 mod vitals;
