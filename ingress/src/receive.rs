@@ -30,7 +30,11 @@ pub(crate) async fn webhook(
     if let Some(path) = door.source.provider.asks_at() {
         return Refusal::Question(path).answer(Some(door));
     }
+    let told = |query| door.source.provider.tells_by_get(query);
     match *request.method() {
+        Method::GET if request.uri().query().is_some_and(told) => {
+            Refusal::Method.answer(Some(door))
+        }
         // Providers probe before they save a URL, Mandrill even before it shows its key.
         Method::GET | Method::HEAD => StatusCode::OK.into_response(),
         Method::POST => match receive(&app, door, request).await {

@@ -164,6 +164,12 @@ pub trait Provider: Debug + Send + Sync {
     /// nothing? In doubt, urgent.
     fn priority(&self, body: &[u8]) -> Priority;
 
+    /// Whether the query of a GET tells of an event, which is taken by POST only: to answer it like a probe would lose it
+    /// and nobody would know.
+    fn tells_by_get(&self, _query: &str) -> bool {
+        false
+    }
+
     /// The status codes by which it is refused without losing its events.
     fn refusals(&self) -> Refusals {
         Refusals::default()

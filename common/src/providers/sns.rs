@@ -241,8 +241,14 @@ mod tests {
             !verifies(&subject, &[], Some(CERTIFICATE), NOW),
             "a subject is signed, too"
         );
-        let typed = [("x-amz-sns-message-type", "SubscriptionConfirmation")];
-        assert!(!verifies(body("bounce"), &typed, Some(CERTIFICATE), NOW));
+        for header in ["x-amz-sns-message-type", "x-amz-sns-message-id"] {
+            let other = [(header, "SubscriptionConfirmation")];
+            assert!(!verifies(body("bounce"), &other, Some(CERTIFICATE), NOW));
+        }
+        assert!(
+            !verifies(body("raw"), &[], Some(CERTIFICATE), NOW),
+            "what is delivered raw has no signature"
+        );
     }
 
     #[test]
