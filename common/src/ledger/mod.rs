@@ -38,6 +38,7 @@ mod replays;
 mod retention;
 mod rows;
 mod sessions;
+mod strangers;
 mod submissions;
 mod suppressions;
 mod targets;

@@ -18,6 +18,7 @@ mod registers;
 mod replays;
 mod retention;
 mod sessions;
+mod strangers;
 mod suppressions;
 mod targets;
 mod tls;
