@@ -23,6 +23,7 @@ mod echo;
 mod endpoints;
 mod feeds;
 mod levels;
+mod moved;
 mod outlet;
 mod overtaken;
 mod poison;
@@ -34,6 +35,7 @@ mod route;
 mod stage;
 mod sweep;
 mod switch;
+mod tally;
 pub mod targets;
 mod trial;
 

@@ -27,17 +27,17 @@ use common::{
     patience::{answered, until_done},
     queue::{Feed, Message, Priority, QueueName},
 };
-use metrics::{counter, histogram};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
 use crate::{
     App,
     batches::batches,
     echo,
     endpoints::Known,
-    reused,
+    moved, reused,
     stage::{Item, SUSPECT},
+    tally::count,
 };
 
 /// Messages that are routed together: one round trip to each store for all of them.
@@ -197,7 +197,15 @@ async fn record(
     fault::point("route.recorded");
     count(&entries, &recorded);
 
-    let (deliveries, settled) = consequences(&entries, &recorded);
+    let carried = answered(lifecycle, "moved", || {
+        moved::carried(app, &entries, &recorded)
+    });
+    let carried = match carried.await? {
+        Ok(carried) => carried,
+        Err(refused) => return Some(Err(refused)),
+    };
+    let (mut deliveries, settled) = consequences(&entries, &recorded);
+    deliveries.extend(carried);
     until_done(lifecycle, "publish", || {
         app.queue.publish(deliveries.clone())
     })
@@ -359,34 +367,4 @@ pub(crate) async fn quarantine(
         app.ledger.quarantine(envelope, provider, reason)
     })
     .await
-}
-
-fn count(entries: &[Entry<'_>], recorded: &[Recorded]) {
-    let now = clock::now();
-    let mut recorded = recorded.iter();
-    for entry in entries {
-        let source = &entry.envelope.source;
-        let duplicate = |count: usize| {
-            counter!("optout_events_duplicate_total", "source" => source.clone())
-                .increment(count as u64);
-        };
-        duplicate(entry.duplicates.len());
-        counter!("optout_events_malformed_total", "source" => source.clone())
-            .increment(entry.unreadable.len() as u64);
-        for (event, _) in &entry.events {
-            match recorded.next() {
-                Some(Recorded::Owned) => {
-                    counter!("optout_events_total", "source" => source.clone(), "kind" => event.kind.as_str()).increment(1);
-                    let waited = now.duration_since(event.received_at).as_secs_f64();
-                    histogram!("optout_accepted_to_applied_seconds").record(waited.max(0.0));
-                    debug!(event.id = %event.id, envelope.id = %event.envelope_id, source = event.source, kind = %event.kind, "event recorded");
-                }
-                Some(Recorded::Echo) => {
-                    counter!("optout_events_echo_total", "source" => source.clone()).increment(1);
-                    debug!(event.id = %event.id, envelope.id = %event.envelope_id, source = event.source, kind = %event.kind, "echo recorded");
-                }
-                Some(Recorded::Duplicate { .. } | Recorded::Erased) | None => duplicate(1),
-            }
-        }
-    }
 }

@@ -27,6 +27,7 @@ mod failing;
 mod keys;
 mod leases;
 mod migrations;
+mod moved;
 mod page;
 mod pepper;
 mod quarantine;

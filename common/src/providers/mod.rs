@@ -191,8 +191,22 @@ pub trait Provider: Debug + Send + Sync {
         false
     }
 
+    /// What it calls the two events of one request by which it tells that a person has another email address now, where it
+    /// tells so.
+    fn moves(&self) -> Option<Moves> {
+        None
+    }
+
     /// Requests that `optout send` and `optout demo` can post, the one that shows most first.
     fn samples(&self) -> &'static [Sample];
+}
+
+/// The names of the events that tell of a change of address: each is about one of the two addresses, and the request tells of
+/// no other change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moves {
+    pub before: &'static str,
+    pub since: &'static str,
 }
 
 /// What a signature may cover.

@@ -6,6 +6,7 @@ mod echo;
 mod endpoints;
 mod levels;
 mod line;
+mod moved;
 mod overtaken;
 mod receiver;
 mod reused;
