@@ -30,6 +30,7 @@ pub mod providers;
 #[cfg(any(test, feature = "faults"))]
 pub mod proxy;
 pub mod queue;
+pub mod refused;
 pub mod request;
 pub mod schedule;
 pub mod seal;

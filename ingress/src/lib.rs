@@ -14,6 +14,7 @@ mod hostile;
 mod receive;
 mod refusal;
 mod spool;
+mod strangers;
 mod unsubscribe;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -31,6 +32,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tracing::warn;
+
+use crate::strangers::{Strangers, Teller};
 
 pub use calls::{Calls, Fetch};
 pub use gather::Gatherer;
@@ -55,6 +58,7 @@ pub struct App {
 pub struct Door {
     pub source: Source,
     accepted: Counter,
+    strangers: Arc<Strangers>,
 }
 
 /// The right to one of the requests that may be in hand at a time, and to the memory of its body. It stays with an
@@ -121,7 +125,12 @@ impl Door {
     fn new(source: Source) -> Self {
         let provider = source.provider.name();
         let accepted = counter!("optout_ingress_accepted_total", "source" => source.name.clone(), "provider" => provider);
-        Self { source, accepted }
+        let strangers = Arc::new(Strangers::new(&source.name));
+        Self {
+            source,
+            accepted,
+            strangers,
+        }
     }
 }
 
@@ -169,8 +178,11 @@ pub fn run(
         let drain = spool::drain::run(Arc::clone(spool), Arc::clone(&queue), lifecycle.clone());
         lifecycle.spawn("ingress.spool", drain);
     }
-    let gatherer = Gatherer::start(queue, spool, settings, lifecycle);
+    let gatherer = Gatherer::start(Arc::clone(&queue), spool, settings, lifecycle);
     let app = App::new(settings, sources, gatherer, calls);
+    let doors = app.doors.values();
+    let teller = Teller::of(doors.map(|door| Arc::clone(&door.strangers)));
+    lifecycle.spawn("ingress.refused", teller.run(queue, lifecycle.clone()));
     let app = router(app, config.links.as_ref());
     let limits = Limits {
         header_timeout: settings.read_timeout,

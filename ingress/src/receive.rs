@@ -30,7 +30,11 @@ pub(crate) async fn webhook(
     if let Some(path) = door.source.provider.asks_at() {
         return Refusal::Question(path).answer(Some(door));
     }
+    let told = |query| door.source.provider.tells_by_get(query);
     match *request.method() {
+        Method::GET if request.uri().query().is_some_and(told) => {
+            Refusal::Method.answer(Some(door))
+        }
         // Providers probe before they save a URL, Mandrill even before it shows its key.
         Method::GET | Method::HEAD => StatusCode::OK.into_response(),
         Method::POST => match receive(&app, door, request).await {
@@ -104,7 +108,11 @@ fn wrap(source: &Source, headers: &HeaderMap, body: Bytes, now: Timestamp) -> En
         id: Uuid::now_v7(),
         source: source.name.clone(),
         received_at: now,
-        content_type: headers.get(header::CONTENT_TYPE).map(text),
+        // One that is no text nothing was verified by, and nothing is to be read by.
+        content_type: headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
         headers: kept.collect(),
         body,
     }

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use common::{http::Problem, providers::Refusals};
+use common::{clock, http::Problem, providers::Refusals};
 use metrics::counter;
 use tracing::{debug, info};
 
@@ -122,6 +122,9 @@ impl Refusal {
             let Door { source, .. } = door;
             (source.name.as_str(), source.provider.name())
         });
+        if let (Self::Unauthorized, Some(door)) = (self, door) {
+            door.strangers.note(clock::now());
+        }
         let reason = self.reason();
         counter!("optout_ingress_refused_total", "source" => source.to_owned(), "reason" => reason)
             .increment(1);

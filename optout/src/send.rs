@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use common::{
     clock,
     config::{Config, Credential, Loaded, Source},
-    providers::{self, Provider, Sample},
+    providers::{self, Keys, Proof, Provider, Sample},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, RequestBuilder, Response};
@@ -20,7 +20,7 @@ use crate::client;
 pub(crate) struct Options {
     /// As it is called in the configuration, such as postmark
     provider: String,
-    /// The source to post to; else the first one of that provider
+    /// The source to post to; else the first one of that provider whose credentials can be proven here
     #[arg(long)]
     source: Option<String>,
     /// The sample; else the provider's first
@@ -45,7 +45,7 @@ pub(crate) async fn send(loaded: Loaded, options: Options) -> anyhow::Result<Exi
         )
     })?;
     let sample = sample(provider, options.sample.as_deref())?;
-    let source = source(&loaded.config, provider, options.source.as_deref())?;
+    let source = source(&loaded.config, provider, options.source.as_deref(), sample)?;
     let base = options
         .url
         .unwrap_or_else(|| base(&loaded.config, provider));
@@ -59,11 +59,12 @@ pub(crate) async fn send(loaded: Loaded, options: Options) -> anyhow::Result<Exi
     })
 }
 
-/// The source called `name`, else the first one of the provider.
+/// The source called `name`, else the first one of the provider that takes the sample, else the first one.
 fn source<'a>(
     config: &'a Config,
     provider: &dyn Provider,
     name: Option<&str>,
+    sample: Sample,
 ) -> anyhow::Result<&'a Source> {
     let mut of_provider = config
         .sources
@@ -71,7 +72,10 @@ fn source<'a>(
         .filter(|source| source.provider.name() == provider.name());
     match name {
         Some(name) => of_provider.find(|source| source.name == name),
-        None => of_provider.next(),
+        None => of_provider
+            .clone()
+            .find(|source| signature(source, sample).is_ok())
+            .or_else(|| of_provider.next()),
     }
     .with_context(|| match name {
         Some(name) => format!(
@@ -162,6 +166,13 @@ pub(crate) async fn post_body(
     {
         url = format!("{url}{joint}{}", credential?);
     }
+<<<<<<< HEAD
+=======
+    let (headers, body) = signature(source, sample)?.map_or_else(
+        || (vec![], sample.body().to_owned()),
+        |proof| (proof.headers, proof.body),
+    );
+>>>>>>> inbound
     let mut request = client.post(&url).body(body);
     for (name, value) in headers {
         request = request.header(name.as_ref(), value);
@@ -175,14 +186,36 @@ pub(crate) async fn post_body(
         .with_context(|| format!("no answer from {base}"))
 }
 
+/// The provider's own signature, where the source asks for it.
+fn signature(source: &Source, sample: Sample) -> anyhow::Result<Option<Proof>> {
+    let mut proof = None;
+    for credential in &source.credentials {
+        if let Credential::Signature(keys) = credential {
+            let made = source.provider.prove(&sample, keys, clock::now());
+            proof = Some(made.with_context(|| unsigned(source, sample, keys))?);
+        }
+    }
+    Ok(proof)
+}
+
 /// Why a sample cannot be signed, and what would let it through.
-fn unsigned(source: &Source, sample: Sample) -> String {
-    let name = source.provider.name();
-    match sample.public_key() {
-        Some(key) => format!(
+fn unsigned(source: &Source, sample: Sample, keys: &Keys) -> String {
+    let (name, called) = (source.provider.name(), &source.name);
+    if let Some(key) = sample.public_key() {
+        return format!(
             "only {name} can sign for this source; the sample was signed by another key, which the source would have to hold, too, as its public_key: {key}"
+        );
+    }
+    let beside = format!(
+        "or post it to a source of {name} that asks for no signature, such as one with auth = {{ kind = \"basic\", … }}, by --source NAME"
+    );
+    match source.provider.command(&sample, keys) {
+        Some(command) => format!(
+            "only the provider can sign for the source {called:?}, by a key that it gives to nobody. Have it send what the sample says:\n\n{command}\n\n{beside}"
         ),
-        None => format!("the signature of {name} cannot be made here"),
+        None => format!(
+            "only the provider can sign for the source {called:?}, by a key that it gives to nobody, and it cannot be told to send this sample. Choose another by --sample, {beside}"
+        ),
     }
 }
 
@@ -213,4 +246,63 @@ fn first(secrets: &[SecretString]) -> anyhow::Result<String> {
         .first()
         .map(|secret| secret.expose_secret().to_owned())
         .context("the source has no secret")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const TOPICS: &str = r#"auth = { kind = "signature", topics = ["arn:aws:sns:eu-west-1:123456789012:ses-events"] }"#;
+    const BASIC: &str = r#"auth = { kind = "basic", username = "optout", password = "s3cret" }"#;
+
+    /// A configuration with these sources of SES, each by its name and its credentials.
+    fn config(sources: &[(&str, &str)]) -> Config {
+        let text: String = sources
+            .iter()
+            .map(|(name, auth)| {
+                format!("[[sources]]\nname = \"{name}\"\nprovider = \"ses\"\n{auth}\n")
+            })
+            .collect();
+        let loaded = Loaded::from_text(&text, BTreeMap::new()).unwrap();
+        assert_eq!(loaded.mistakes(), []);
+        loaded.config
+    }
+
+    fn ses(name: Option<&str>) -> (&'static dyn Provider, Sample) {
+        let ses = providers::find("ses").unwrap();
+        (ses, sample(ses, name).unwrap())
+    }
+
+    #[test]
+    fn the_source_that_takes_the_sample_is_preferred_to_one_for_which_only_the_provider_can_sign() {
+        let config = config(&[("signed", TOPICS), ("guarded", BASIC)]);
+        let (provider, sample) = ses(None);
+        let chosen = |name| source(&config, provider, name, sample).unwrap();
+        assert_eq!(chosen(None).name, "guarded");
+        assert!(signature(chosen(None), sample).unwrap().is_none());
+        assert_eq!(chosen(Some("signed")).name, "signed");
+    }
+
+    #[test]
+    fn what_only_sns_can_sign_is_refused_with_what_to_do_instead() {
+        let config = config(&[("signed", TOPICS)]);
+        let why = |name| {
+            let (provider, sample) = ses(name);
+            let source = source(&config, provider, None, sample).unwrap();
+            signature(source, sample).unwrap_err().to_string()
+        };
+        let complaint = why(Some("complaint"));
+        for told in [
+            "only the provider can sign for the source \"signed\"",
+            "aws sns publish --region 'eu-west-1' --topic-arn 'arn:aws:sns:eu-west-1:123456789012:ses-events' --message '{",
+            "by --source NAME",
+        ] {
+            assert!(complaint.contains(told), "{complaint}");
+        }
+        let confirmation = why(Some("confirmation"));
+        assert!(confirmation.contains("cannot be told to send this sample"));
+        assert!(!confirmation.contains("aws sns"));
+    }
 }

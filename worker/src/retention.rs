@@ -13,7 +13,7 @@ use common::{
     lifecycle::Lifecycle,
     patience::until_done,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use metrics::counter;
 use tokio::time::{Instant, sleep};
 
@@ -22,6 +22,9 @@ const EVERY: Duration = Duration::from_mins(10);
 
 /// Rows of one step: a few milliseconds' work.
 const STEP: i64 = 200;
+
+/// How long a token is kept: its signature holds for two days at most, a day of which its time may lie ahead.
+const TOKENS: SignedDuration = SignedDuration::from_hours(72);
 
 /// A step is followed by a pause so many times as long.
 const PAUSE: u32 = 4;
@@ -63,6 +66,15 @@ async fn expire(ledger: &Ledger, retention: Retention, lifecycle: &Lifecycle) ->
             removed = paced("attempts", lifecycle, step).await?;
             count("attempts", removed);
         }
+    }
+    let before = clock::now()
+        .checked_sub(TOKENS)
+        .unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut removed = u64::MAX;
+    while removed > 0 {
+        let step = || ledger.expire_tokens(before, STEP);
+        removed = paced("tokens", lifecycle, step).await?;
+        count("tokens", removed);
     }
     Some(())
 }

@@ -25,17 +25,19 @@ use common::{
     queue::{Feed, Message, Priority, QueueName},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use metrics::{counter, histogram};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
 use crate::{
     App,
     batches::{BATCH, batches, is_full, is_suspect},
     echo,
     endpoints::Known,
+    moved,
     parse::{Parsed, parse},
+    reused,
     stage::{Item, SUSPECT},
+    tally::count,
 };
 
 /// Batches under way at a time: one uses the processors while another waits for a store. The second is a full one, since
@@ -143,12 +145,20 @@ async fn record(
         app.endpoints.current(&app.ledger)
     });
     let known = known.await?;
+    let reused = answered(lifecycle, "tokens", || {
+        reused::find(app, parsed.iter().map(|one| (one.envelope, &*one.events)))
+    });
+    let reused = match reused.await? {
+        Ok(reused) => reused,
+        Err(refused) => return Some(Err(refused)),
+    };
 
     let mut claims = claims.into_iter();
     let mut entries: Vec<_> = parsed
         .iter()
         .map(|parsed| entry(app, &known, parsed, &mut claims))
         .collect();
+    reused::set_aside(&mut entries, &reused);
     let echoes = answered(lifecycle, "echoes", || {
         echo::find(app, entries.iter().flat_map(Entry::events))
     });
@@ -164,7 +174,15 @@ async fn record(
     fault::point("route.recorded");
     count(&entries, &recorded);
 
-    let (deliveries, settled) = consequences(&entries, &recorded);
+    let carried = answered(lifecycle, "moved", || {
+        moved::carried(app, &entries, &recorded)
+    });
+    let carried = match carried.await? {
+        Ok(carried) => carried,
+        Err(refused) => return Some(Err(refused)),
+    };
+    let (mut deliveries, settled) = consequences(&entries, &recorded);
+    deliveries.extend(carried);
     until_done(lifecycle, "publish", || {
         app.queue.publish(deliveries.clone())
     })
@@ -326,34 +344,4 @@ pub(crate) async fn quarantine(
         app.ledger.quarantine(envelope, provider, reason)
     })
     .await
-}
-
-fn count(entries: &[Entry<'_>], recorded: &[Recorded]) {
-    let now = clock::now();
-    let mut recorded = recorded.iter();
-    for entry in entries {
-        let source = &entry.envelope.source;
-        let duplicate = |count: usize| {
-            counter!("optout_events_duplicate_total", "source" => source.clone())
-                .increment(count as u64);
-        };
-        duplicate(entry.duplicates.len());
-        counter!("optout_events_malformed_total", "source" => source.clone())
-            .increment(entry.unreadable.len() as u64);
-        for (event, _) in &entry.events {
-            match recorded.next() {
-                Some(Recorded::Owned) => {
-                    counter!("optout_events_total", "source" => source.clone(), "kind" => event.kind.as_str()).increment(1);
-                    let waited = now.duration_since(event.received_at).as_secs_f64();
-                    histogram!("optout_accepted_to_applied_seconds").record(waited.max(0.0));
-                    debug!(event.id = %event.id, envelope.id = %event.envelope_id, source = event.source, kind = %event.kind, "event recorded");
-                }
-                Some(Recorded::Echo) => {
-                    counter!("optout_events_echo_total", "source" => source.clone()).increment(1);
-                    debug!(event.id = %event.id, envelope.id = %event.envelope_id, source = event.source, kind = %event.kind, "echo recorded");
-                }
-                Some(Recorded::Duplicate { .. } | Recorded::Erased) | None => duplicate(1),
-            }
-        }
-    }
 }

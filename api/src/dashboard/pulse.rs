@@ -7,8 +7,9 @@ use common::{
     ledger::{Breaker, Compliance, Due, Minute, Unfinished},
     lifecycle::Lifecycle,
     queue::{Feed, Priority, QueueName},
+    refused::Refused,
 };
-use jiff::{Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::Serialize;
 
 use super::{chart, fresh::Fresh};
@@ -44,6 +45,7 @@ pub(super) struct Pulse {
     depths: Fresh<BTreeMap<String, Waiting>>,
     report: Fresh<Report>,
     heard: Fresh<Vec<(String, Timestamp)>>,
+    refused: Fresh<BTreeMap<String, Refused>>,
 }
 
 /// What is unfinished, what could not be read, and where the breakers stand.
@@ -78,6 +80,7 @@ impl Pulse {
             depths: Fresh::new(DEPTHS),
             report: Fresh::new(REPORT).shown_for(SHOWN),
             heard: Fresh::new(DEPTHS),
+            refused: Fresh::new(DEPTHS),
         }
     }
 
@@ -144,6 +147,16 @@ impl Pulse {
             reported(app.ledger.last_heard(&names)).await
         };
         self.heard.soon(&self.lifecycle, make).await
+    }
+
+    /// What was refused in the last day, by source.
+    pub(super) async fn refused(&self, app: &Arc<App>) -> Result<Arc<BTreeMap<String, Refused>>> {
+        let app = Arc::clone(app);
+        let make = async move {
+            let since = clock::now().checked_sub(SignedDuration::from_hours(24));
+            reported(app.ledger.strangers(since.unwrap_or_default())).await
+        };
+        self.refused.soon(&self.lifecycle, make).await
     }
 }
 

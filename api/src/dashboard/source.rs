@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State, response::Response};
-use common::config::{Config, Credential};
+use common::{
+    config::{Config, Credential},
+    refused::Refused,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -29,6 +32,8 @@ struct Row<'a> {
     #[serde(flatten)]
     source: &'a Source,
     last_event_at: Option<Timestamp>,
+    /// What proved nothing in the last day, as ingress told it.
+    refused: Option<&'a Refused>,
 }
 
 #[derive(Serialize)]
@@ -82,9 +87,11 @@ pub(super) async fn list(State(app): State<Arc<App>>, visitor: Visitor) -> Resul
         .iter()
         .map(|(source, at)| (source.as_str(), *at))
         .collect();
+    let refused = app.dashboard.pulse.refused(&app).await?;
     let rows = app.dashboard.sources.iter().map(|source| Row {
         source,
         last_event_at: heard.get(source.name.as_str()).copied(),
+        refused: refused.get(&source.name),
     });
     let view = List {
         items: rows.collect(),

@@ -17,6 +17,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0009_lists.sql"),
     include_str!("../../migrations/0010_leases.sql"),
     include_str!("../../migrations/0011_echoes.sql"),
+    include_str!("../../migrations/0012_tokens.sql"),
+    include_str!("../../migrations/0013_refused.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.

@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Map, Value};
 
-use super::Malformed;
+use super::{Malformed, path::Place};
 use crate::{
     contact::{Contact, Invalid},
     event::rfc3339,
@@ -20,7 +20,8 @@ const LARGEST_METADATA: usize = 16 * 1024;
 /// A stated time before this one is a clock that was never set.
 const EARLIEST: Timestamp = Timestamp::constant(946_684_800, 0); // 2000-01-01
 
-/// One element of a body. What stands deeper is named by its path, keys and numbers joined by dots: `data.to.0`.
+/// One element of a body. What stands deeper is named by its path, keys and numbers joined by dots: `data.to.0`. A [`Place`] may
+/// name keys that have a dot themselves.
 #[derive(Debug)]
 pub(super) struct Fields(Map<String, Value>);
 
@@ -46,22 +47,28 @@ impl Fields {
     }
 
     /// Whether the field is there and not null.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|value| !value.is_null())
+    pub(super) fn has<'a>(&self, key: impl Into<Place<'a>>) -> bool {
+        self.get(key.into()).is_some_and(|value| !value.is_null())
     }
 
     /// The objects of a field that is an array, or the one object that it is.
     pub(super) fn list(&self, key: &str) -> Vec<Self> {
         let object = |value: &Value| value.as_object().cloned().map(Self);
-        match self.get(key) {
+        match self.get(key.into()) {
             Some(Value::Array(elements)) => elements.iter().filter_map(object).collect(),
             Some(other) => object(other).into_iter().collect(),
             None => vec![],
         }
     }
 
-    fn get(&self, path: &str) -> Option<&Value> {
-        let mut keys = path.split('.');
+    fn get(&self, place: Place<'_>) -> Option<&Value> {
+        match place {
+            Place::Dotted(path) => self.led_to(path.split('.')),
+            Place::Keys(keys) => self.led_to(keys.iter().map(String::as_str)),
+        }
+    }
+
+    fn led_to<'a>(&self, mut keys: impl Iterator<Item = &'a str>) -> Option<&Value> {
         let first = self.0.get(keys.next()?)?;
         keys.try_fold(first, |value, key| match value {
             Value::Array(elements) => elements.get(key.parse::<usize>().ok()?),
@@ -70,8 +77,8 @@ impl Fields {
     }
 
     /// The field as it was sent, if it is a text, a number or a boolean and not blank.
-    pub(super) fn text(&self, key: &str) -> Option<String> {
-        let text = match self.get(key)? {
+    pub(super) fn text<'a>(&self, key: impl Into<Place<'a>>) -> Option<String> {
+        let text = match self.get(key.into())? {
             Value::String(text) => without_nul(text),
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
@@ -81,7 +88,7 @@ impl Fields {
     }
 
     /// Like [`Self::text`], cut to what can be stored and indexed.
-    pub(super) fn label(&self, key: &str) -> Option<String> {
+    pub(super) fn label<'a>(&self, key: impl Into<Place<'a>>) -> Option<String> {
         self.text(key).map(|mut text| {
             text.truncate(text.floor_char_boundary(LONGEST_LABEL));
             text
@@ -90,7 +97,7 @@ impl Fields {
 
     /// A field that must be there and a boolean.
     pub(super) fn flag(&self, key: &str) -> Result<bool, Malformed> {
-        match self.get(key) {
+        match self.get(key.into()) {
             Some(Value::Bool(flag)) => Ok(*flag),
             other => Err(Malformed(format!(
                 "{key} must be true or false, and is {}",
@@ -100,8 +107,8 @@ impl Fields {
     }
 
     /// A time: RFC 3339 with an offset, or seconds or milliseconds since 1970. None where it cannot be read.
-    pub(super) fn time(&self, key: &str) -> Option<Timestamp> {
-        let time = match self.get(key)? {
+    pub(super) fn time<'a>(&self, key: impl Into<Place<'a>>) -> Option<Timestamp> {
+        let time = match self.get(key.into())? {
             Value::String(text) => rfc3339(text).or_else(|| epoch(text.trim().parse().ok()?)),
             Value::Number(number) => epoch(number.as_f64()?),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
@@ -110,7 +117,8 @@ impl Fields {
     }
 
     /// Like [`Self::time`], or a date and a time without a zone, from a provider that states them in UTC.
-    pub(super) fn utc(&self, key: &str) -> Option<Timestamp> {
+    pub(super) fn utc<'a>(&self, key: impl Into<Place<'a>>) -> Option<Timestamp> {
+        let key = key.into();
         let local = || -> Option<Timestamp> {
             let text = self.text(key)?;
             let local: DateTime = text.trim().parse().ok()?;
@@ -121,7 +129,8 @@ impl Fields {
     }
 
     /// An email address. An array of one address is taken for that address.
-    pub(super) fn email(&self, key: &str) -> Result<Contact, Malformed> {
+    pub(super) fn email<'a>(&self, key: impl Into<Place<'a>>) -> Result<Contact, Malformed> {
+        let key = key.into();
         match self.get(key).map(only_element) {
             Some(Value::String(text)) if text.len() > LONGEST_LABEL => {
                 Err(refused(key, "an email address", Invalid::TooLong))
@@ -137,7 +146,8 @@ impl Fields {
 
     /// A phone number, with or without the channel before it. Its leading `+` the provider may leave out, and a form that
     /// does not encode it turns into a space.
-    pub(super) fn phone(&self, key: &str) -> Result<Contact, Malformed> {
+    pub(super) fn phone<'a>(&self, key: impl Into<Place<'a>>) -> Result<Contact, Malformed> {
+        let key = key.into();
         let text = self.text(key).ok_or_else(|| {
             Malformed(format!(
                 "{key} must be a phone number with its country code, and is {}",
@@ -165,7 +175,7 @@ impl Fields {
     /// The fields among `keys` that are there, as they were sent.
     pub(super) fn keep(&self, keys: &[&str]) -> Map<String, Value> {
         let there = keys.iter().filter_map(|key| {
-            let value = self.get(key).filter(|value| !value.is_null())?;
+            let value = self.get(key.into()).filter(|value| !value.is_null())?;
             Some(((*key).to_owned(), clean(value)))
         });
         bounded(there.collect())
@@ -173,14 +183,14 @@ impl Fields {
 
     /// The entries of a field that is an object.
     pub(super) fn object(&self, key: &str) -> Map<String, Value> {
-        match self.get(key).map(clean) {
+        match self.get(key.into()).map(clean) {
             Some(Value::Object(entries)) => bounded(entries),
             _ => Map::new(),
         }
     }
 }
 
-fn refused(key: &str, wanted: &str, why: Invalid) -> Malformed {
+fn refused(key: Place<'_>, wanted: &str, why: Invalid) -> Malformed {
     Malformed(format!("{key} must be {wanted}: {why}"))
 }
 
@@ -243,6 +253,7 @@ fn bounded(metadata: Map<String, Value>) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::providers::path::Path;
 
     fn fields(value: Value) -> Fields {
         match value {
@@ -290,6 +301,28 @@ mod tests {
         assert_eq!(
             why,
             "a.c must be a text with one email address, and is missing"
+        );
+    }
+
+    #[test]
+    fn a_list_of_keys_leads_to_those_that_have_a_dot_themselves() {
+        let fields = fields(serde_json::json!({
+            "payload": { "user.email": "a@b.example", "user": { "email": "c@d.example" }, "to": ["e@f.example"] },
+        }));
+        let at = |keys: &[&str]| Path::Keys(keys.iter().map(|key| (*key).to_owned()).collect());
+        let address = |place: &Path| fields.email(place).map(|contact| contact.address);
+        let dotted = at(&["payload", "user.email"]);
+        assert_eq!(address(&dotted).unwrap(), "a@b.example");
+        let deep = at(&["payload", "user", "email"]);
+        assert_eq!(address(&deep).unwrap(), "c@d.example");
+        assert_eq!(
+            address(&at(&["payload", "to", "0"])).unwrap(),
+            "e@f.example"
+        );
+        let missing = at(&["payload", "user.mail"]);
+        assert_eq!(
+            address(&missing).unwrap_err().0,
+            r#"["payload", "user.mail"] must be a text with one email address, and is missing"#
         );
     }
 

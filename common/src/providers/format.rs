@@ -1,6 +1,10 @@
 //! How a source describes its sender: `[sources.format]`.
 
-use super::{json, scheme::Scheme};
+use super::{
+    json,
+    path::{Path, Place},
+    scheme::Scheme,
+};
 use crate::{
     event::{BounceClass, Kind},
     names::names,
@@ -17,17 +21,17 @@ names! {
 pub(super) struct Format {
     pub(super) body: Body,
     /// Where the array of the events stands, if they are not the body itself or its elements.
-    pub(super) list: String,
-    pub(super) event: String,
-    pub(super) email: String,
-    pub(super) phone: String,
-    pub(super) time: String,
+    pub(super) list: Path,
+    pub(super) event: Path,
+    pub(super) email: Path,
+    pub(super) phone: Path,
+    pub(super) time: Path,
     /// Times without a zone are UTC.
     pub(super) utc: bool,
-    pub(super) id: String,
-    pub(super) scope: String,
-    pub(super) reason: String,
-    pub(super) message: String,
+    pub(super) id: Path,
+    pub(super) scope: Path,
+    pub(super) reason: Path,
+    pub(super) message: Path,
     /// The sender's names.
     events: Vec<(String, Kind, Option<BounceClass>)>,
     pub(super) scheme: Option<Scheme>,
@@ -42,16 +46,16 @@ impl Format {
         let kinds = Kind::ALL.iter().map(whole);
         Self {
             body: Body::Json,
-            list: String::new(),
-            event: "event".to_owned(),
-            email: "email".to_owned(),
-            phone: "phone".to_owned(),
-            time: "timestamp".to_owned(),
+            list: "".into(),
+            event: "event".into(),
+            email: "email".into(),
+            phone: "phone".into(),
+            time: "timestamp".into(),
             utc: false,
-            id: "id".to_owned(),
-            scope: "scope".to_owned(),
-            reason: "reason".to_owned(),
-            message: "message_id".to_owned(),
+            id: "id".into(),
+            scope: "scope".into(),
+            reason: "reason".into(),
+            message: "message_id".into(),
             events: kinds.chain(BounceClass::ALL.iter().map(bounced)).collect(),
             scheme: None,
         }
@@ -61,18 +65,21 @@ impl Format {
         let plain = Self::plain();
         let events = read_events(section.section("events"));
         let signature = section.section("signature");
+        let body = section.or("body", plain.body);
+        let list = section.or("list", plain.list);
+        let mut place = |key: &str, usual: Path| read_place(&mut section, body, key, usual);
         let format = Self {
-            body: section.or("body", plain.body),
-            list: section.or("list", plain.list),
-            event: section.or("event", plain.event),
-            email: section.or("email", plain.email),
-            phone: section.or("phone", plain.phone),
-            time: section.or("time", plain.time),
+            body,
+            list,
+            event: place("event", plain.event),
+            email: place("email", plain.email),
+            phone: place("phone", plain.phone),
+            time: place("time", plain.time),
+            id: place("id", plain.id),
+            scope: place("scope", plain.scope),
+            reason: place("reason", plain.reason),
+            message: place("message_id", plain.message),
             utc: section.or("utc", plain.utc),
-            id: section.or("id", plain.id),
-            scope: section.or("scope", plain.scope),
-            reason: section.or("reason", plain.reason),
-            message: section.or("message_id", plain.message),
             events: if events.is_empty() {
                 plain.events
             } else {
@@ -80,7 +87,7 @@ impl Format {
             },
             scheme: Scheme::read(signature),
         };
-        if format.body == Body::Form && !format.list.is_empty() {
+        if format.body == Body::Form && !Place::from(&format.list).is_empty() {
             section.mistake(
                 "list",
                 "is given, but a form tells of one event: leave it out",
@@ -94,6 +101,21 @@ impl Format {
     pub(super) fn meaning(&self, name: &str) -> (Option<Kind>, Option<BounceClass>) {
         let found = self.events.iter().find(|row| json::same(&row.0, name));
         found.map_or((None, None), |row| (Some(row.1), row.2))
+    }
+}
+
+/// Where a field stands. A form has no depth: its names are taken as they are, dots and all.
+fn read_place(section: &mut Section, body: Body, key: &str, usual: Path) -> Path {
+    let given = section.or(key, usual.clone());
+    match body {
+        Body::Json => given,
+        Body::Form => given.flat().unwrap_or_else(|| {
+            section.mistake(
+                key,
+                "is a list of several keys, but a form has no depth: one name is needed",
+            );
+            usual
+        }),
     }
 }
 
@@ -127,5 +149,40 @@ fn meaning(text: &str) -> Option<(Kind, Option<BounceClass>)> {
         None => text.parse().ok().map(|kind| (kind, None)),
         Some(("bounced", class)) => class.parse().ok().map(|class| (Kind::Bounced, Some(class))),
         Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::config::Loaded;
+
+    #[test]
+    fn a_place_that_is_none_is_named_with_what_would_be_right() {
+        for (format, key, why) in [
+            ("email = []", "email", "there has to be one"),
+            ("email = ['a', '']", "email", "each element has to be a key"),
+            (
+                "time = ['a', ['b']]",
+                "time",
+                "each element has to be a key",
+            ),
+            ("email = { a = 'b' }", "email", "keys joined by dots"),
+            (
+                "body = 'form'\nemail = ['a', 'b']",
+                "email",
+                "a form has no depth",
+            ),
+        ] {
+            let text = format!(
+                "[[sources]]\nname = 'crm'\nprovider = 'generic'\nauth = {{ kind = 'none' }}\n[sources.format]\n{format}\n"
+            );
+            let loaded = Loaded::from_text(&text, BTreeMap::new()).unwrap();
+            let mistakes = loaded.mistakes();
+            assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+            assert_eq!(mistakes[0].key, format!("sources[0].format.{key}"));
+            assert!(mistakes[0].why.contains(why), "{mistakes:?}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::{
     form::Form,
     format::{Body, Format},
     json,
+    path::Place,
     sample::samples,
     scheme::Scheme,
 };
@@ -136,7 +137,7 @@ impl Described {
         } else {
             fields.time(&self.0.time)
         };
-        let occurred_at = json::timed(kind, stated, &self.0.time)?;
+        let occurred_at = json::timed(kind, stated, Place::from(&self.0.time))?;
         let sent = [&self.0.event, &self.0.time, &self.0.scope, &self.0.message];
         let identity = json::identity(
             fields.label(&self.0.id),
@@ -310,6 +311,40 @@ mod tests {
         let provider = &*config.sources[0].provider;
         let stop = event(provider, "status=stop&msisdn=15551234567");
         assert_eq!(what(&stop), "unsubscribed +15551234567");
+    }
+
+    #[test]
+    fn names_that_have_a_dot_are_found_by_a_list_of_keys_and_in_a_form_as_they_are() {
+        let json = config(
+            r#"
+            [sources.format]
+            list = ["payload.v1", "events"]
+            event = ["event.name"]
+            email = ["who", "user.email", 0]
+            [sources.format.signature]
+            header = "x"
+            "#,
+        );
+        let body = r#"{"payload.v1":{"events":[
+            {"event.name":"unsubscribed","who":{"user.email":["a@b.example"]}},{"event.name":"unsubscribed"}]}}"#;
+        let results = parse(&*json.sources[0].provider, body).unwrap();
+        assert_eq!(
+            what(results[0].as_ref().unwrap()),
+            "unsubscribed a@b.example"
+        );
+        let why = &results[1].as_ref().unwrap_err().0;
+        assert_eq!(
+            why,
+            r#"["who", "user.email", "0"] must be a text with one email address, and is missing"#
+        );
+        let form = config(
+            "[sources.format]\nbody = 'form'\nevent = 'event.name'\nemail = ['user.email']\n[sources.format.signature]\nheader = 'x'",
+        );
+        let told = event(
+            &*form.sources[0].provider,
+            "event.name=unsubscribed&user.email=a@b.example",
+        );
+        assert_eq!(what(&told), "unsubscribed a@b.example");
     }
 
     #[test]

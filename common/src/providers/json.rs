@@ -3,13 +3,13 @@
 //! It promises: an element that cannot be read costs no other; no reason of a [`Malformed`] holds an address or any
 //! other part of the body.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Display};
 
 use jiff::Timestamp;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{Malformed, Parsed};
+use super::{Malformed, Parsed, path::Place};
 use crate::{
     contact::Contact,
     envelope::Envelope,
@@ -70,10 +70,15 @@ pub(super) fn read(
     read_list(&envelope.body, "", |fields| vec![draft(fields)])
 }
 
-/// Reads the elements that stand under `path`, keys joined by dots, of the body or of each of its elements.
+/// Reads the elements that stand at a place of the body or of each of its elements.
 ///
 /// Elements are cut out before any of them is read, so that one that cannot be read costs no other.
-pub(super) fn read_list(body: &[u8], path: &str, told: impl Fn(&Fields) -> Told) -> Parsed {
+pub(super) fn read_list<'p>(
+    body: &[u8],
+    path: impl Into<Place<'p>>,
+    told: impl Fn(&Fields) -> Told,
+) -> Parsed {
+    let path = path.into();
     let body = without_bom(body);
     let mut elements: Vec<_> = match body.first() {
         None => {
@@ -94,7 +99,7 @@ pub(super) fn read_list(body: &[u8], path: &str, told: impl Fn(&Fields) -> Told)
             });
         }
     };
-    for key in path.split('.').filter(|key| !key.is_empty()) {
+    for key in path.keys().into_iter().filter(|key| !key.is_empty()) {
         elements = elements
             .into_iter()
             .flat_map(|element| entries(element, key))
@@ -230,7 +235,7 @@ pub(super) fn needed(
 pub(super) fn timed(
     kind: Kind,
     occurred_at: Option<Timestamp>,
-    key: &str,
+    key: impl Display,
 ) -> Result<Option<Timestamp>, Malformed> {
     if kind == Kind::Resubscribed && occurred_at.is_none() {
         return Err(Malformed(format!(

@@ -2,11 +2,17 @@
 //! secret in the URL.
 //!
 //! A subscription is told of where the subscriber, or whoever the webhook was set to watch, brought it about; it lifts in
-//! its audience. That an address has become another (`upemail`) is recorded without effect: what is known of the old one
-//! is the ledger's.
+//! its audience. That an address has become another (`upemail`) is an event of each of the two, without effect: what is known
+//! of the old one is the ledger's, which carries it over. Neither event holds the other's address, so that each is erased by
+//! itself.
 
-use super::{Malformed, Parsed, Provider, Refusals, Sample, form::Form, json, sample::samples};
+use jiff::Timestamp;
+
+use super::{
+    Malformed, Moves, Parsed, Provider, Refusals, Sample, form::Form, json, sample::samples,
+};
 use crate::{
+    contact::Contact,
     envelope::Envelope,
     event::{BounceClass, Draft, Kind},
     queue::Priority,
@@ -18,17 +24,21 @@ const EVENTS: &[json::Row] = &[
     ("unsub", Kind::Unsubscribed, None),
     ("subscribe", Kind::Resubscribed, None),
     ("cleaned", Kind::Bounced, Some(BounceClass::Hard)),
-    ("upemail", Kind::Other, None),
+    (MOVES.since, Kind::Other, None),
     ("profile", Kind::Other, None),
     ("campaign", Kind::Other, None),
 ];
+
+/// Mailchimp's own name, and ours of what it says of the address before.
+const MOVES: Moves = Moves {
+    before: "upemail:old",
+    since: "upemail",
+};
 
 const KEPT: &[&str] = &[
     "data[action]",
     "data[id]",
     "data[email_type]",
-    "data[old_email]",
-    "data[new_email]",
     "data[new_id]",
 ];
 
@@ -53,7 +63,8 @@ impl Provider for Mailchimp {
     fn priority(&self, body: &[u8]) -> Priority {
         let form = Form::glance(body);
         let name = form.first("type").unwrap_or_default();
-        if json::low(EVENTS, name) {
+        // By another address somebody may be mailed who opted out.
+        if json::low(EVENTS, name) && !json::same(name, MOVES.since) {
             Priority::Bulk
         } else {
             Priority::Urgent
@@ -77,7 +88,15 @@ impl Provider for Mailchimp {
         if form.first("type").is_none() {
             return Err(Malformed("the form has no type".to_owned()));
         }
-        Ok(vec![draft(&form.into_fields(), envelope)])
+        let fields = form.into_fields();
+        if is_move(&fields) {
+            return Ok(moved(&fields, envelope));
+        }
+        Ok(vec![draft(&fields, envelope)])
+    }
+
+    fn moves(&self) -> Option<Moves> {
+        Some(MOVES)
     }
 
     fn samples(&self) -> &'static [Sample] {
@@ -96,23 +115,64 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
         (Some(meaning), _) => meaning,
         (None, _) => (Kind::Other, None),
     };
-    let address = ["data[email]", "data[new_email]"];
-    let address = address.into_iter().find(|key| fields.has(key));
-    let contact = json::needed(kind, class, fields.email(address.unwrap_or("data[email]")))?;
+    let contact = json::needed(kind, class, fields.email("data[email]"))?;
     let occurred_at = json::timed(kind, fields.utc("fired_at"), "fired_at")?;
-    let sent = IDENTITY.iter().map(|key| fields.text(key));
-    let identity = json::derived(sent, contact.as_ref(), occurred_at, envelope);
     Ok(Draft {
         bounce_class: class,
+        reason,
+        campaign_id: fields.label("data[campaign_id]"),
+        ..of(fields, envelope, (kind, &name), contact, occurred_at)
+    })
+}
+
+fn is_move(fields: &json::Fields) -> bool {
+    let name = fields.label("type").unwrap_or_default();
+    json::same(&name, MOVES.since)
+}
+
+/// Of the address before and of the one since; of neither if one of them cannot be read, since the other says nothing.
+fn moved(fields: &json::Fields, envelope: &Envelope) -> json::Told {
+    let read = |key: &str| fields.email(key);
+    let (before, since) = match (read("data[old_email]"), read("data[new_email]")) {
+        (Ok(before), Ok(since)) => (before, since),
+        (Err(why), _) | (_, Err(why)) => {
+            let why =
+                format!("{why}: what was opted out under the old address is not carried over");
+            return vec![Err(Malformed(why))];
+        }
+    };
+    let at = fields.utc("fired_at");
+    let told = |name: &str, contact: Contact| {
+        Ok(of(fields, envelope, (Kind::Other, name), Some(contact), at))
+    };
+    // Spelt otherwise it is the same one.
+    if before.address == since.address {
+        return vec![told(MOVES.since, since)];
+    }
+    vec![told(MOVES.since, since), told(MOVES.before, before)]
+}
+
+/// What all events have.
+fn of(
+    fields: &json::Fields,
+    envelope: &Envelope,
+    (kind, name): (Kind, &str),
+    contact: Option<Contact>,
+    occurred_at: Option<Timestamp>,
+) -> Draft {
+    let sent = IDENTITY.iter().map(|key| fields.text(key));
+    // An address may be the new one and the old one within a second.
+    let before = (name == MOVES.before).then(|| Some(name.to_owned()));
+    let sent = sent.chain(before);
+    let identity = json::derived(sent, contact.as_ref(), occurred_at, envelope);
+    Draft {
         contact,
         scope: fields.label("data[list_id]"),
         occurred_at,
-        reason,
         origin: json::usual_origin(kind),
-        campaign_id: fields.label("data[campaign_id]"),
         metadata: fields.keep(KEPT),
         ..Draft::new(kind, name, identity)
-    })
+    }
 }
 
 #[cfg(test)]
@@ -163,11 +223,45 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_address_a_profile_and_a_validator_s_empty_post_change_nothing() {
+    fn a_changed_address_is_told_of_both_and_is_urgent() {
+        let told = |body: &str| -> Vec<_> {
+            let results = parse(&Mailchimp, body).unwrap().into_iter();
+            let named = |event: crate::event::Event| {
+                assert_eq!(changes(&event), "");
+                format!("{} {}", event.provider_event, what(&event))
+            };
+            results
+                .map(|it| it.map_or_else(|why| why.0, named))
+                .collect()
+        };
         assert_eq!(
-            what(&event(&Mailchimp, body("upemail"))),
-            "other api+new@mailchimp.com"
+            told(body("upemail")),
+            [
+                "upemail other api+new@mailchimp.com",
+                "upemail:old other api+old@mailchimp.com"
+            ]
         );
+        let same = changed(body("upemail"), "api%2Bold%40", "API%2Bnew%40");
+        assert_eq!(told(&same), ["upemail other api+new@mailchimp.com"]);
+        let unread = changed(body("upemail"), "%5Bold_email", "%5Bolder_email");
+        let why = told(&unread);
+        assert_eq!(why.len(), 1);
+        assert!(
+            why[0].starts_with("data[old_email] must be a text"),
+            "{why:?}"
+        );
+        assert_eq!(
+            Mailchimp.priority(body("upemail").as_bytes()),
+            Priority::Urgent
+        );
+        assert_eq!(
+            Mailchimp.priority(body("profile").as_bytes()),
+            Priority::Bulk
+        );
+    }
+
+    #[test]
+    fn a_profile_and_a_validator_s_empty_post_change_nothing() {
         assert_eq!(told(body("profile")), "");
         assert_eq!(told(body("campaign")), "");
         assert!(parse(&Mailchimp, "").unwrap().is_empty());

@@ -1,20 +1,15 @@
-//! Mailgun: one event a request, as JSON, or as a form by the webhooks before those. Its signature is in the body and covers
-//! only its own time and token, so it shows who called and not what they said: it is heeded for a day, longer than Mailgun
-//! tries again, and a repeat of an event is a duplicate.
+//! Mailgun: one event a request, as JSON, or as a form by the webhooks before those. Its
+//! [signature](super::mailgun_signature) shows who called and not what they said.
 
-use std::borrow::Cow;
-
-use jiff::{SignedDuration, Timestamp};
-use secrecy::ExposeSecret;
+use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{
     Keys, Malformed, Need, Parsed, Proof, Provider, Refusals, Rejected, Request, Sample,
     form::Form,
     json,
+    mailgun_signature::{self, SIGNED, is_json},
     sample::samples,
-    signature::{Mac, near},
 };
 use crate::{
     contact::Contact,
@@ -53,12 +48,6 @@ const KEPT: &[&str] = &[
 /// What tells one event from another: an id is unique within a day only. `token` is of the forms.
 const IDENTITY: &[&str] = &["id", "event", "timestamp", "Message-Id", "url", "token"];
 
-/// What is signed stands last in a form, behind what the sender may have called the same.
-const SIGNED: [&str; 3] = ["timestamp", "token", "signature"];
-
-const MAC: Mac = Mac::Sha256Hex;
-const TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
-
 #[derive(Debug)]
 pub(super) struct Mailgun;
 
@@ -67,22 +56,6 @@ pub(super) struct Mailgun;
 struct Look<'a> {
     #[serde(borrow, rename = "event-data")]
     data: json::ByEvent<'a>,
-}
-
-#[derive(Deserialize)]
-struct Signed<'a> {
-    #[serde(borrow)]
-    signature: Signature<'a>,
-}
-
-#[derive(Deserialize)]
-struct Signature<'a> {
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
-    #[serde(borrow)]
-    token: Cow<'a, str>,
-    #[serde(borrow, rename = "signature")]
-    mac: Cow<'a, str>,
 }
 
 impl Provider for Mailgun {
@@ -95,57 +68,15 @@ impl Provider for Mailgun {
     }
 
     fn verify(&self, request: &Request<'_>, keys: &Keys) -> Result<(), Rejected> {
-        let form;
-        let given = if is_json(request.body) {
-            let signed: Option<Signed<'_>> =
-                serde_json::from_slice(json::without_bom(request.body)).ok();
-            signed.ok_or(Rejected)?.signature
-        } else {
-            let content_type = request.header.get("content-type");
-            form = Form::read(request.body, content_type).map_err(|_| Rejected)?;
-            let field = |name| form.last(name).map(Cow::Borrowed).ok_or(Rejected);
-            Signature {
-                timestamp: field("timestamp")?,
-                token: field("token")?,
-                mac: field("signature")?,
-            }
-        };
-        near(&given.timestamp, request.now, TOLERANCE)?;
-        let parts = [given.timestamp.as_bytes(), given.token.as_bytes()];
-        MAC.check(&given.mac, keys, &parts)
+        mailgun_signature::verify(request, keys)
+    }
+
+    fn token(&self, envelope: &Envelope) -> Option<String> {
+        mailgun_signature::token(envelope)
     }
 
     fn prove(&self, sample: &Sample, keys: &Keys, now: Timestamp) -> Option<Proof> {
-        let (timestamp, token) = (now.as_second().to_string(), "0".repeat(50));
-        let secret = keys.secrets.first()?.expose_secret().as_bytes();
-        let signature = MAC.of(secret, &[timestamp.as_bytes(), token.as_bytes()]);
-        let signed = [
-            ("timestamp", timestamp),
-            ("token", token),
-            ("signature", signature),
-        ];
-        let body = if is_json(sample.body().as_bytes()) {
-            let mut body: Value = serde_json::from_str(sample.body()).ok()?;
-            for (name, value) in signed {
-                body["signature"][name] = value.into();
-            }
-            body.to_string()
-        } else {
-            let mut form = Form::read(sample.body().as_bytes(), sample.content_type()).ok()?;
-            for (name, value) in signed {
-                form.set(name, &value);
-            }
-            form.encode()
-        };
-        let encoded = "application/x-www-form-urlencoded".to_owned();
-        let form = !is_json(body.as_bytes());
-        Some(Proof {
-            headers: form
-                .then_some(("content-type".into(), encoded))
-                .into_iter()
-                .collect(),
-            body,
-        })
+        mailgun_signature::prove(sample, keys, now)
     }
 
     fn priority(&self, body: &[u8]) -> Priority {
@@ -192,10 +123,6 @@ impl Provider for Mailgun {
             "form-bounced", "form-dropped", "form-opened", "form-multipart",
         )
     }
-}
-
-fn is_json(body: &[u8]) -> bool {
-    json::without_bom(body).starts_with(b"{")
 }
 
 fn draft(

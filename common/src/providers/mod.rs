@@ -19,10 +19,12 @@ mod klaviyo;
 mod mailchimp;
 mod mailersend;
 mod mailgun;
+mod mailgun_signature;
 mod mailjet;
 mod mailtrap;
 mod mandrill;
 mod notifiedby;
+mod path;
 mod postal;
 mod postmark;
 mod public_key;
@@ -124,6 +126,12 @@ pub trait Provider: Debug + Send + Sync {
         Err(Rejected)
     }
 
+    /// What the provider signed, where its signature does not cover the body: whoever saw one request could have any other
+    /// taken by it, so that it lets in no more than one, and the repeats of that. Asked only where signatures are checked.
+    fn token(&self, _envelope: &Envelope) -> Option<String> {
+        None
+    }
+
     /// Where the certificate stands by which the request is to be checked, where the provider's scheme has one to be fetched.
     /// A URL that this provider vouches for, whoever the request is of.
     fn certificate(&self, _request: &Request<'_>, _keys: &Keys) -> Option<Url> {
@@ -146,9 +154,21 @@ pub trait Provider: Debug + Send + Sync {
         None
     }
 
+    /// The command by which its user has the provider itself send a sample, where only the provider can sign and sends
+    /// what it is told to.
+    fn command(&self, _sample: &Sample, _keys: &Keys) -> Option<String> {
+        None
+    }
+
     /// A cheap look at the bytes: does this body only tell of deliveries, opens, clicks and other things that change
     /// nothing? In doubt, urgent.
     fn priority(&self, body: &[u8]) -> Priority;
+
+    /// Whether the query of a GET tells of an event, which is taken by POST only: to answer it like a probe would lose it
+    /// and nobody would know.
+    fn tells_by_get(&self, _query: &str) -> bool {
+        false
+    }
 
     /// The status codes by which it is refused without losing its events.
     fn refusals(&self) -> Refusals {
@@ -171,8 +191,22 @@ pub trait Provider: Debug + Send + Sync {
         false
     }
 
+    /// What it calls the two events of one request by which it tells that a person has another email address now, where it
+    /// tells so.
+    fn moves(&self) -> Option<Moves> {
+        None
+    }
+
     /// Requests that `optout send` and `optout demo` can post, the one that shows most first.
     fn samples(&self) -> &'static [Sample];
+}
+
+/// The names of the events that tell of a change of address: each is about one of the two addresses, and the request tells of
+/// no other change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moves {
+    pub before: &'static str,
+    pub since: &'static str,
 }
 
 /// What a signature may cover.

@@ -140,7 +140,7 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
         _ => other_record(&record, fields),
     };
     let contact = json::needed(kind, class, fields.email(recipient(&record, fields)))?;
-    let time = TIMES.iter().find(|key| fields.has(key));
+    let time = TIMES.iter().find(|key| fields.has(*key));
     let occurred_at = time.and_then(|key| fields.time(key));
     if kind == Kind::Resubscribed && occurred_at.is_none() {
         return Err(Malformed(UNTIMED.to_owned()));

@@ -97,6 +97,10 @@ impl Provider for Ses {
         sns::confirmation(body)
     }
 
+    fn command(&self, sample: &Sample, keys: &Keys) -> Option<String> {
+        sns::command(sample, keys)
+    }
+
     fn priority(&self, body: &[u8]) -> Priority {
         match Notice::read(body) {
             Some(notice) if notice.kind == "Notification" => look(notice.message.as_bytes()),

@@ -70,14 +70,18 @@ pub(super) fn any(secrets: &[SecretString], right: impl Fn(&[u8]) -> bool) -> Re
     if found { Ok(()) } else { Err(Rejected) }
 }
 
-/// Whether a time in seconds since 1970, as text, is no further from `now` than that.
+/// Whether a time in seconds or milliseconds since 1970, as text, is no further from `now` than that.
 pub(super) fn near(
     seconds: &str,
     now: Timestamp,
     tolerance: SignedDuration,
 ) -> Result<(), Rejected> {
-    let at = seconds.trim().parse().ok();
-    let at = at.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let at: Option<i64> = seconds.trim().parse().ok();
+    let at = at.and_then(|number| match number {
+        // The year 5138, or 1973.
+        100_000_000_000.. => Timestamp::from_millisecond(number).ok(),
+        _ => Timestamp::from_second(number).ok(),
+    });
     let apart = now.duration_since(at.ok_or(Rejected)?).abs();
     if apart <= tolerance {
         Ok(())
@@ -119,6 +123,7 @@ mod tests {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let near = |text: &str| near(text, now, SignedDuration::from_mins(5)).is_ok();
         assert!(near("1700000300") && near("1699999700") && near(" 1700000000 "));
+        assert!(near("1700000300000") && near("1699999700000") && !near("1700000300001"));
         for far in [
             "1700000301",
             "1699999699",

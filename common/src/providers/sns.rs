@@ -9,7 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Keys, Rejected, Request, json,
+    Keys, Rejected, Request, Sample, json,
     public_key::{self, RSA_SHA1_2048, RSA_SHA256},
 };
 
@@ -106,6 +106,27 @@ pub(super) fn confirmation(body: &[u8]) -> Option<Url> {
     };
     let asks = says("Action", "ConfirmSubscription") && says("TopicArn", &notice.topic_arn);
     (notice.kind == "SubscriptionConfirmation" && asks).then_some(url)
+}
+
+/// What has the source's own topic send what the sample says, which SNS then signs: published by Amazon's command line,
+/// <https://awscli.amazonaws.com/v2/documentation/api/latest/reference/sns/publish.html>. None of what no topic can be told to send.
+pub(super) fn command(sample: &Sample, keys: &Keys) -> Option<String> {
+    let topic = keys.topics.first()?;
+    let region = topic.split(':').nth(3)?;
+    let body = sample.body();
+    let message = match Notice::read(body.as_bytes()) {
+        Some(notice) if notice.kind == "Notification" => notice.message,
+        Some(_) => return None,
+        // As SNS delivers it raw.
+        None => body.into(),
+    };
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    Some(format!(
+        "aws sns publish --region {} --topic-arn {} --message {}",
+        quoted(region),
+        quoted(topic),
+        quoted(&message)
+    ))
 }
 
 impl<'a> Notice<'a> {
@@ -220,8 +241,41 @@ mod tests {
             !verifies(&subject, &[], Some(CERTIFICATE), NOW),
             "a subject is signed, too"
         );
-        let typed = [("x-amz-sns-message-type", "SubscriptionConfirmation")];
-        assert!(!verifies(body("bounce"), &typed, Some(CERTIFICATE), NOW));
+        for header in ["x-amz-sns-message-type", "x-amz-sns-message-id"] {
+            let other = [(header, "SubscriptionConfirmation")];
+            assert!(!verifies(body("bounce"), &other, Some(CERTIFICATE), NOW));
+        }
+        assert!(
+            !verifies(body("raw"), &[], Some(CERTIFICATE), NOW),
+            "what is delivered raw has no signature"
+        );
+    }
+
+    #[test]
+    fn a_topic_is_told_to_send_what_a_sample_says_and_nothing_that_only_sns_says() {
+        let ses = crate::providers::find("ses").unwrap();
+        let keys = Keys {
+            topics: vec![TOPIC.to_owned()],
+            ..Keys::default()
+        };
+        let told = |name: &str| command(&sample(ses, name), &keys);
+        let complaint = told("complaint").unwrap();
+        let start = format!(
+            "aws sns publish --region 'us-east-1' --topic-arn '{TOPIC}' --message '{{\"eventType\":\"Complaint\","
+        );
+        assert!(complaint.starts_with(&start), "{complaint}");
+        assert!(told("raw").unwrap().contains("--message '{"));
+        assert_eq!(told("confirmation"), None);
+        assert_eq!(command(&sample(ses, "complaint"), &Keys::default()), None);
+        let quoting = Sample {
+            name: "x",
+            text: "\n\n{\"a\":\"it's\"}",
+        };
+        let quoted = command(&quoting, &keys).unwrap();
+        assert!(
+            quoted.ends_with(r#"--message '{"a":"it'\''s"}'"#),
+            "{quoted}"
+        );
     }
 
     #[test]

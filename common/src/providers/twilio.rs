@@ -92,6 +92,13 @@ impl Provider for Twilio {
         ))
     }
 
+    /// A number's webhook may be set to GET: <https://www.twilio.com/docs/usage/webhooks/sms-webhooks>. Refused, it is in
+    /// Twilio's own log of errors.
+    fn tells_by_get(&self, query: &str) -> bool {
+        let form = Form::encoded(query.as_bytes());
+        form.first("MessageSid").is_some() || form.first("SmsSid").is_some()
+    }
+
     fn accepted(&self) -> Option<(&'static str, &'static str)> {
         Some(("text/xml", "<Response/>"))
     }

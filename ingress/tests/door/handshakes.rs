@@ -128,3 +128,20 @@ async fn what_twilio_is_answered_is_nothing_that_it_would_pass_on() {
     let id = answer.header("x-optout-envelope").unwrap();
     assert!(id.parse::<uuid::Uuid>().is_ok(), "{id}");
 }
+
+#[tokio::test]
+async fn an_event_that_comes_by_get_is_refused_where_a_probe_is_answered() {
+    let door =
+        door("[[sources]]\nname = 'sms'\nprovider = 'twilio'\nauth = { kind = 'none' }").await;
+    for (path, status) in [
+        ("/webhooks/sms", 200),
+        ("/webhooks/sms?token=x", 200),
+        (
+            "/webhooks/sms?Body=STOP&MessageSid=SM1&From=%2B15558675310",
+            405,
+        ),
+    ] {
+        assert_eq!(door.request("GET", path).await.status, status, "{path}");
+    }
+    assert!(door.queue.envelopes().is_empty());
+}

@@ -36,7 +36,7 @@ async fn what_is_in_hand_at_the_stop_is_still_published_and_answered() {
     assert_eq!(door.queue.only().body, &b"in hand"[..]);
     assert!(TcpStream::connect(door.address).await.is_err());
     let loops = door.lifecycle.loops();
-    assert_eq!(loops.len(), 3);
+    assert_eq!(loops.len(), 4);
     assert!(
         loops.values().all(|state| *state == LoopState::Stopped),
         "{loops:?}"

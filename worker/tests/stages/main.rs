@@ -7,8 +7,10 @@ mod echo;
 mod endpoints;
 mod levels;
 mod line;
+mod moved;
 mod overtaken;
 mod receiver;
+mod reused;
 mod sweep;
 mod switch;
 

@@ -1,6 +1,6 @@
 //! Telling all again, and where things come from and go to.
 
-use common::{endpoint, ledger::Level};
+use common::{config::Source, endpoint, ledger::Level, refused::Refused};
 use serde_json::json;
 
 use super::*;
@@ -193,6 +193,30 @@ async fn a_configured_target_is_disabled_for_a_reason_enabled_and_tested() {
     .await;
 }
 
+/// Records what an ingress tells.
+async fn told(door: &Door, refused: Refused) {
+    let envelope = refused.into_request(Uuid::now_v7()).into_envelope();
+    let api = Source::api();
+    let drafts = api.provider.parse(&envelope).unwrap();
+    let events: Vec<_> = drafts
+        .into_iter()
+        .map(|draft| {
+            draft
+                .unwrap()
+                .into_event(&envelope, "api", Undetermined::Suppress)
+        })
+        .collect();
+    let entry = Entry {
+        envelope: &envelope,
+        provider: "api",
+        events: events.iter().map(|event| (event, vec![])).collect(),
+        duplicates: vec![],
+        echoes: vec![],
+        unreadable: vec![],
+    };
+    door.ledger.record(&[entry]).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_source_is_shown_with_the_address_to_paste_and_without_its_secrets() {
     on_each(async |door| {
@@ -201,6 +225,15 @@ async fn a_source_is_shown_with_the_address_to_paste_and_without_its_secrets() {
             [[sources]]\nname = 'shop'\nprovider = 'notifiedby'\nauth = { kind = 'query', name = 'token', secret = 'very-secret' }\n\
             [[sources]]\nname = 'mail'\nprovider = 'postmark'\nenabled = false\nauth = { kind = 'basic', username = 'a', password = 'very-secret' }";
         door.record(fact(Kind::Opened), &[]).await;
+        for requests in [30, 7] {
+            let refused = Refused {
+                source: "mail".to_owned(),
+                requests,
+                first_at: clock::now(),
+                last_at: clock::now(),
+            };
+            told(door, refused).await;
+        }
         let router = hardened(router(Arc::new(door.configured(text))));
         let mut browser = Browser::new(&router);
         browser.sign_in("ops-key-123456").await;
@@ -211,8 +244,9 @@ async fn a_source_is_shown_with_the_address_to_paste_and_without_its_secrets() {
             "user name and password",
             "none yet",
             "badge is-disabled",
+            "37, the last <time ",
         ]);
-        assert_eq!(shown.text.matches("<time ").count(), 1);
+        assert_eq!(shown.text.matches("<time ").count(), 2);
         shown.hides(&["very-secret", "public_origin"]);
     })
     .await;

@@ -1,0 +1,11 @@
+-- Tokens of signatures that do not cover the body: each lets one request in.
+
+CREATE TABLE tokens (
+    -- a hash over the provider and what is signed
+    id          TEXT   NOT NULL PRIMARY KEY,
+    -- the first request that came by it, and a hash over what that said
+    envelope_id TEXT   NOT NULL,
+    said        TEXT   NOT NULL,
+    seen_at     BIGINT NOT NULL
+);
+CREATE INDEX tokens_by_age ON tokens (seen_at);
