@@ -123,14 +123,7 @@ pub(crate) async fn post(
     source: &Source,
     sample: Sample,
 ) -> anyhow::Result<Response> {
-    let mut proof = None;
-    for credential in &source.credentials {
-        if let Credential::Signature(keys) = credential {
-            let made = source.provider.prove(&sample, keys, clock::now());
-            proof = Some(made.with_context(|| unsigned(source, sample))?);
-        }
-    }
-    let (mut headers, body) = proof.map_or_else(
+    let (mut headers, body) = signature(source, sample)?.map_or_else(
         || (vec![], sample.body().to_owned()),
         |proof| (proof.headers, proof.body),
     );
@@ -166,13 +159,6 @@ pub(crate) async fn post_body(
     {
         url = format!("{url}{joint}{}", credential?);
     }
-<<<<<<< HEAD
-=======
-    let (headers, body) = signature(source, sample)?.map_or_else(
-        || (vec![], sample.body().to_owned()),
-        |proof| (proof.headers, proof.body),
-    );
->>>>>>> inbound
     let mut request = client.post(&url).body(body);
     for (name, value) in headers {
         request = request.header(name.as_ref(), value);
