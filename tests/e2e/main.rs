@@ -11,6 +11,7 @@ mod faults;
 mod hostile;
 mod keys;
 mod links;
+mod onboarding;
 mod openapi;
 mod operations;
 mod pipeline;

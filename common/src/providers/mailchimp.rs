@@ -5,7 +5,9 @@
 //! its audience. That an address has become another (`upemail`) is recorded without effect: what is known of the old one
 //! is the ledger's.
 
-use super::{Malformed, Parsed, Provider, Refusals, Sample, form::Form, json, sample::samples};
+use super::{
+    Guide, Malformed, Parsed, Provider, Refusals, Sample, Suit, form::Form, json, sample::samples,
+};
 use crate::{
     envelope::Envelope,
     event::{BounceClass, Draft, Kind},
@@ -78,6 +80,18 @@ impl Provider for Mailchimp {
             return Err(Malformed("the form has no type".to_owned()));
         }
         Ok(vec![draft(&form.into_fields(), envelope)])
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Mailchimp",
+            suits: &[Suit::Query],
+            steps: &[
+                "Start ingress with this source first: Mailchimp asks the URL before it saves it.",
+                "Audience > Settings > Webhooks: create one with the URL, for each audience.",
+                "Tick Subscribes, Unsubscribes and Cleaned emails, and changes by a subscriber and by an account admin.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -25,6 +25,9 @@ fn answer(request: &Received, parts: &[&str], listed: &mut Listed) -> Response<B
     if let Some(response) = refusal(request) {
         return response;
     }
+    if parts == ["v2", "email", "account"] {
+        return json(200, &json!({"SendingEnabled": true}));
+    }
     if let ["v2", "email", "suppression", "addresses", address @ ..] = parts {
         return suppression(request, address, listed);
     }
