@@ -20,6 +20,7 @@ mod replay;
 mod secrets;
 mod spool;
 mod suppressions;
+mod terminal;
 mod verify;
 
 use tests::{Kind, Receiver};

@@ -34,9 +34,22 @@ impl Asker {
         usual: Option<&str>,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> anyhow::Result<String> {
+        let shown = usual.map(|usual| format!(" [{usual}]"));
+        self.line(
+            &format!("{question}{}", shown.unwrap_or_default()),
+            usual,
+            check,
+        )
+    }
+
+    fn line(
+        self,
+        question: &str,
+        usual: Option<&str>,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> anyhow::Result<String> {
         for _ in 0..TRIES {
-            let shown = usual.map(|usual| format!(" [{usual}]"));
-            prompt(&format!("{question}{}: ", shown.unwrap_or_default()))?;
+            prompt(&format!("{question}: "))?;
             let mut line = String::new();
             if stdin().read_line(&mut line)? == 0 {
                 break;
@@ -89,7 +102,7 @@ impl Asker {
 
     pub(super) fn confirm(self, question: &str, usual: bool) -> anyhow::Result<bool> {
         let (shown, usual) = if usual { ("Y/n", "y") } else { ("y/N", "n") };
-        let answer = self.text(&format!("{question} ({shown})"), Some(usual), |answer| {
+        let answer = self.line(&format!("{question} ({shown})"), Some(usual), |answer| {
             let known = ["y", "yes", "n", "no"].contains(&answer.to_ascii_lowercase().as_str());
             known
                 .then_some(())

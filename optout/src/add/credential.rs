@@ -10,7 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use toml::Value;
 
-use super::{Given, ask::Asker, file::ConfigFile, note, say, section::Section, steps};
+use super::{Given, ask::Asker, file::ConfigFile, note, say, section::Section, steps, with_steps};
 
 /// What stands where nobody has said how ingress is reached.
 pub(super) const SOMEWHERE: &str = "https://YOUR-HOST";
@@ -53,8 +53,9 @@ pub(super) struct Adding<'a> {
 }
 
 impl Adding<'_> {
-    /// The section, once everything that it needs is there, and what is to be done at the provider has been said.
-    pub(super) fn fill(mut self, name: &str) -> anyhow::Result<Section> {
+    /// The section, once everything that it needs is there, and what is to be done at the provider. Whoever is asked is told
+    /// that before they are asked for what the provider shows only then.
+    pub(super) fn fill(mut self, name: &str) -> anyhow::Result<(Section, String)> {
         self.section.set(&["provider"], self.provider.name());
         let kind = self.suit.map_or(AuthKind::None, kind_of);
         self.section.set(&["auth", "kind"], kind.as_str());
@@ -94,14 +95,18 @@ impl Adding<'_> {
             }
             Some(Suit::Signature | Suit::SignatureByOurs) | None => {}
         }
-        say(&self.told(&url))?;
+        let told = self.told(&url);
+        if self.asker.can_ask() {
+            say(&told)?;
+        }
         if self.suit == Some(Suit::Signature) {
             for need in self.provider.needs() {
-                self.need(*need, &plain)?;
+                let found = self.need(*need, &plain);
+                found.map_err(|missing| with_steps(self.asker, missing, &told))?;
             }
         }
         self.rest();
-        Ok(self.section)
+        Ok((self.section, told))
     }
 
     /// What is to be done at the provider.
@@ -206,7 +211,7 @@ impl Adding<'_> {
             Some(text) => text,
             None if self.asker.can_ask() => self.asker.text(what, None, |_| Ok(()))?,
             None => bail!(
-                "{key} is missing, which {} shows: --set {key}=...",
+                "{key} is missing, which {} shows: --set {key}=..",
                 self.guide.title
             ),
         };

@@ -19,7 +19,7 @@ pub(crate) mod target;
 
 use std::{collections::BTreeMap, io};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use common::{
     config::{NAME_RULE, is_name},
     settings::unset,
@@ -162,6 +162,15 @@ fn say(text: &str) -> anyhow::Result<()> {
 #[expect(clippy::print_stderr, reason = "questions and notes of a command")]
 fn note(text: &str) {
     eprintln!("{text}");
+}
+
+/// What is missing, and where it is to be had. Whoever is asked has been told already.
+fn with_steps(asker: Asker, missing: anyhow::Error, steps: &str) -> anyhow::Error {
+    if asker.can_ask() {
+        missing
+    } else {
+        anyhow!("{missing:#}\n\n{}", steps.trim_end())
+    }
 }
 
 /// Steps with their numbers, below a title.

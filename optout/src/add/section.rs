@@ -21,6 +21,8 @@ enum Entry {
     Plain(Value),
     /// What is kept elsewhere.
     Secret(SecretString),
+    /// The same, of what was made here and is known to nobody yet.
+    Made(SecretString),
     /// `env:NAME`, and what the variable is to be where it was made here.
     Variable(String, Option<SecretString>),
 }
@@ -57,7 +59,7 @@ impl Section {
 
     /// A secret that was made here.
     pub(super) fn make(&mut self, key: &[&str], made: SecretString) {
-        self.enter(key, Entry::Secret(made));
+        self.enter(key, Entry::Made(made));
     }
 
     /// A setting as it stands on a command line: TOML, or else the text itself.
@@ -76,7 +78,7 @@ impl Section {
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().filter_map(|(_, entry)| match entry {
             Entry::Variable(name, _) => Some(name.as_str()),
-            Entry::Plain(_) | Entry::Secret(_) => None,
+            Entry::Plain(_) | Entry::Secret(_) | Entry::Made(_) => None,
         })
     }
 
@@ -87,7 +89,7 @@ impl Section {
     ) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
         let variables = self.entries.iter().filter_map(|(_, entry)| match entry {
             Entry::Variable(name, made) => Some((name.as_str(), made)),
-            Entry::Plain(_) | Entry::Secret(_) => None,
+            Entry::Plain(_) | Entry::Secret(_) | Entry::Made(_) => None,
         });
         let unset = variables.filter(|(name, _)| !environment.contains_key(*name));
         unset.map(|(name, made)| (name, made.as_ref().map(ExposeSecret::expose_secret)))
@@ -96,8 +98,18 @@ impl Section {
     /// The secrets that are to be kept, each by its key.
     pub(super) fn secrets(&self) -> impl Iterator<Item = (String, &SecretString)> {
         self.entries.iter().filter_map(|(key, entry)| match entry {
-            Entry::Secret(secret) => Some((key.last().cloned().unwrap_or_default(), secret)),
+            Entry::Secret(secret) | Entry::Made(secret) => {
+                Some((key.last().cloned().unwrap_or_default(), secret))
+            }
             Entry::Plain(_) | Entry::Variable(..) => None,
+        })
+    }
+
+    /// A secret that was made here, which whoever checks it has to be told.
+    pub(super) fn made(&self) -> Option<&SecretString> {
+        self.entries.iter().find_map(|(_, entry)| match entry {
+            Entry::Made(secret) => Some(secret),
+            Entry::Plain(_) | Entry::Secret(_) | Entry::Variable(..) => None,
         })
     }
 
@@ -120,7 +132,7 @@ impl Section {
             };
             let value = match entry {
                 Entry::Plain(value) => value.clone(),
-                Entry::Secret(secret) => place(last, secret).into(),
+                Entry::Secret(secret) | Entry::Made(secret) => place(last, secret).into(),
                 Entry::Variable(name, _) => format!("env:{name}").into(),
             };
             let line = format!("{} = {value}", bare(last));

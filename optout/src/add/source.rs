@@ -67,10 +67,13 @@ fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> {
         section: Section::new("sources", &name),
         entered: vec![],
     };
-    let section = adding.fill(&name)?;
+    let (section, told) = adding.fill(&name)?;
     file.with(&section, &section.whole())?;
     if !write(&file, asker, &section)? {
         return Ok(ExitCode::FAILURE);
+    }
+    if !asker.can_ask() {
+        say(&format!("\n{told}"))?;
     }
     say(&next(provider, &name))?;
     Ok(ExitCode::SUCCESS)
@@ -174,7 +177,7 @@ fn next(provider: &dyn Provider, name: &str) -> String {
         "ingress"
     };
     format!(
-        "\nNobody can be asked whether {title} sends what this source wants: that is seen when it sends. Start Optout again, \
+        "Nobody can be asked whether {title} sends what this source wants: that is seen when it sends. Start Optout again, \
          so that it reads the file; then try what it takes:\n\n    optout send {kind} --source {name}\n\n\
          That posts a sample to {service} as {title} would, with the source's credentials."
     )

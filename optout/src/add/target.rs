@@ -12,7 +12,8 @@ use toml::Value;
 use worker::targets::{self, Ask, KINDS, Kind, Probe, Wanted};
 
 use super::{
-    Common, Given, ask::Asker, file::ConfigFile, name, note, say, section::Section, steps, write,
+    Common, Given, ask::Asker, file::ConfigFile, name, note, say, section::Section, steps,
+    with_steps, write,
 };
 use crate::client;
 
@@ -58,18 +59,17 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
     let mut given = Given::new(options.common.settings)?;
     let mut section = Section::new("targets", &name);
     section.set(&["kind"], kind.name);
-    if !kind.guide.steps.is_empty() {
-        say(&steps(
-            &format!("At {}:", kind.guide.title),
-            kind.guide.steps,
-        ))?;
+    let told = steps(&format!("At {}:", kind.guide.title), kind.guide.steps);
+    if asker.can_ask() && !kind.guide.steps.is_empty() {
+        say(&told)?;
     }
     section.set(&["events"], events(asker, kind, options.events)?);
     if let Some(source) = mirrors(asker, config, kind, options.mirrors)? {
         section.set(&["mirrors"], source);
     }
     for ask in kind.guide.asks {
-        fill(asker, &mut section, &mut given, *ask)?;
+        let filled = fill(asker, &mut section, &mut given, *ask);
+        filled.map_err(|missing| with_steps(asker, missing, &told))?;
     }
     rest(&mut section, given);
     if !options.unchecked && !is_taken(&file, &section, asker, kind).await? {
@@ -79,9 +79,16 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
     if !write(&file, asker, &section)? {
         return Ok(ExitCode::FAILURE);
     }
-    say(
-        "\nStart Optout again, so that it reads the file. A test of the target, on the dashboard or by\nPOST /api/v1/targets/NAME/test, tells it of an event of test@example.com.",
-    )?;
+    if let Some(secret) = section.made() {
+        let (title, secret) = (kind.guide.title, secret.expose_secret());
+        say(&format!(
+            "\nThe secret for {title}:\n\n    {secret}\n\n{told}"
+        ))?;
+    }
+    say(&format!(
+        "\nStart Optout again, so that it reads the file. A test of the target, on the dashboard or by\n\
+         POST /api/v1/targets/{name}/test, tells it of an event of test@example.com."
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -165,14 +172,7 @@ fn fill(asker: Asker, section: &mut Section, given: &mut Given, ask: Ask) -> any
         (Wanted::Secret, Some(text)) => section.secret(&key, &text, None),
         (Wanted::Signing, Some(text)) => section.secret(&key, &text, Some(standard_secret())),
         (Wanted::Signing, None) if given.0.get("sign").is_some_and(|sign| sign == "false") => {}
-        (Wanted::Signing, None) => {
-            let made = standard_secret();
-            let told = made.expose_secret();
-            say(&format!(
-                "Its requests are signed by this secret, for which it has to ask:\n\n    {told}\n"
-            ))?;
-            section.make(&key, made);
-        }
+        (Wanted::Signing, None) => section.make(&key, standard_secret()),
         (Wanted::Secret, None) if asker.can_ask() => {
             let typed = asker.secret(&capital(ask.what), false)?;
             section.secret(&key, &typed.unwrap_or_default(), None);
@@ -260,6 +260,7 @@ async fn is_taken(
             return Ok(true);
         }
         Probe::Unasked(why) => {
+            let title = kind.guide.title;
             say(&format!("Whether {title} takes it was not asked: {why}."))?;
             return Ok(true);
         }
