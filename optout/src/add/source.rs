@@ -35,7 +35,7 @@ pub(crate) struct Options {
     /// What its requests have to prove: bearer, basic, header, query, signature or none; else what suits the provider best
     #[arg(long, value_name = "KIND")]
     auth: Option<AuthKind>,
-    /// Where the provider reaches ingress, such as https://hooks.example.com; else [ingress] `public_origin`, or [links] `url`
+    /// Where the provider reaches ingress, such as `https://hooks.example.com`; else `[ingress] public_origin`, or `[links] url`
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }

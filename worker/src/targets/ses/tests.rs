@@ -182,6 +182,7 @@ rehearsals!(
     a_contact_is_suppressed_and_lifted_however_often_that_is_told,
     a_rate_limit_is_waited_for_and_nothing_more_is_asked_of_it,
     a_token_that_is_refused_is_tried_again_and_says_so,
+    a_credential_is_asked_about_by_a_read_and_a_refusal_is_told,
     one_contact_that_is_refused_costs_no_other
 );
 
