@@ -73,7 +73,7 @@ fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     if !asker.can_ask() {
-        say(&format!("\n{told}"))?;
+        say(&format!("\n{}", told.trim_end()))?;
     }
     say(&next(provider, &name))?;
     Ok(ExitCode::SUCCESS)
@@ -177,7 +177,7 @@ fn next(provider: &dyn Provider, name: &str) -> String {
         "ingress"
     };
     format!(
-        "Nobody can be asked whether {title} sends what this source wants: that is seen when it sends. Start Optout again, \
+        "\nNobody can be asked whether {title} sends what this source wants: that is seen when it sends. Start Optout again, \
          so that it reads the file; then try what it takes:\n\n    optout send {kind} --source {name}\n\n\
          That posts a sample to {service} as {title} would, with the source's credentials."
     )

@@ -82,7 +82,8 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
     if let Some(secret) = section.made() {
         let (title, secret) = (kind.guide.title, secret.expose_secret());
         say(&format!(
-            "\nThe secret for {title}:\n\n    {secret}\n\n{told}"
+            "\nThe secret for {title}:\n\n    {secret}\n\n{}",
+            told.trim_end()
         ))?;
     }
     say(&format!(
@@ -260,8 +261,7 @@ async fn is_taken(
             return Ok(true);
         }
         Probe::Unasked(why) => {
-            let title = kind.guide.title;
-            say(&format!("Whether {title} takes it was not asked: {why}."))?;
+            say(&format!("The credential was not tried: {why}."))?;
             return Ok(true);
         }
         Probe::Refused(said) => format!("{title} refuses the credential: it {}", printable(&said)),

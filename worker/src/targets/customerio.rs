@@ -40,7 +40,7 @@ pub(super) const KIND: Kind = Kind {
         ],
         &[
             "Account settings > API credentials > Track API keys: create one, or take the workspace's. It has a site id and a key.",
-            "In Europe also: --set url=https://track-eu.customer.io",
+            "For an account in Europe give --set url=https://track-eu.customer.io, too.",
         ],
     ),
     build,

@@ -32,7 +32,7 @@ pub(super) const KIND: Kind = Kind {
         ],
         &[
             "Account settings > API keys: add one of the role admin or developer; a domain's sending key does not do.",
-            "In Europe also: --set url=https://api.eu.mailgun.net",
+            "For an account in Europe give --set url=https://api.eu.mailgun.net, too.",
         ],
     ),
     build,

@@ -127,7 +127,7 @@ pub trait Target: Send + Sync {
 
     /// Whether its system takes the credential, asked by a read that changes nothing there.
     async fn probe(&self) -> Probe {
-        Probe::Unasked("it has no credential that could be asked about")
+        Probe::Unasked("there is none")
     }
 
     /// Tells it of these deliveries (1 to [`Target::batch`]); the answers are in their order, one each.

@@ -20,7 +20,7 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// What the answer to a read means. One that a pause may mend says nothing of the credential.
+    /// What the answer to a read means. One that would be tried again says nothing of the credential.
     pub(crate) fn of(asked: Result<Reply, Answer>) -> Self {
         let answer = match asked {
             Ok(reply) if reply.status.is_success() => {
@@ -29,18 +29,12 @@ impl Probe {
             Ok(reply) => reply.answer(),
             Err(answer) => answer,
         };
-        let why = match answer.outcome {
-            Outcome::Retry { why, .. } | Outcome::Dead { why } => why,
-            Outcome::Done | Outcome::Withheld => String::new(),
-        };
-        let said = match answer.excerpt {
-            Some(excerpt) => format!("{why}: {excerpt}"),
-            None => why,
-        };
-        match answer.status {
-            Some(408 | 409 | 423 | 425 | 429 | 477) => Self::Unanswered(said),
-            Some(400..=499) => Self::Refused(said),
-            _ => Self::Unanswered(said),
+        let quoted = answer.excerpt.map(|excerpt| format!(": {excerpt}"));
+        let quoted = quoted.unwrap_or_default();
+        match answer.outcome {
+            Outcome::Dead { why } => Self::Refused(format!("{why}{quoted}")),
+            Outcome::Retry { why, .. } => Self::Unanswered(format!("{why}{quoted}")),
+            Outcome::Done | Outcome::Withheld => Self::Accepted(quoted),
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) const KIND: Kind = Kind {
         ],
         &[
             "Settings > API Keys: create one with full access to Suppressions and Unsubscribe Groups.",
-            "In the EU also: --set url=https://api.eu.sendgrid.com",
+            "For an account in the EU give --set url=https://api.eu.sendgrid.com, too.",
         ],
     ),
     build,

@@ -32,7 +32,7 @@ pub(super) const KIND: Kind = Kind {
         ],
         &[
             "Configuration > API Keys: create one with Suppression Lists: Read/Write.",
-            "In Europe also: --set url=https://api.eu.sparkpost.com",
+            "For an account in Europe give --set url=https://api.eu.sparkpost.com, too.",
         ],
     ),
     build,
