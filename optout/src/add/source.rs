@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Context, bail};
 use common::{
     config::{AuthKind, Config},
-    providers::{self, Provider, Suit},
+    providers::{self, Need, Provider, Suit},
 };
 use url::Url;
 
@@ -176,9 +176,17 @@ fn next(provider: &dyn Provider, name: &str) -> String {
     } else {
         "ingress"
     };
+    let by_its_key = if provider.needs().contains(&Need::PublicKey) {
+        format!(
+            " Only {title} has the key that it signs by: the sample was signed by another, which the command names and the source \
+             would have to hold, too, while you try."
+        )
+    } else {
+        String::new()
+    };
     format!(
         "\nNobody can be asked whether {title} sends what this source wants: that is seen when it sends. Start Optout again, \
          so that it reads the file; then try what it takes:\n\n    optout send {kind} --source {name}\n\n\
-         That posts a sample to {service} as {title} would, with the source's credentials."
+         That posts a sample to {service} as {title} would, with the source's credentials.{by_its_key}"
     )
 }
