@@ -168,8 +168,8 @@ impl ConfigFile {
         }
         if !folder.exists() {
             let mode = if self.is_of_a_group() { 0o750 } else { 0o700 };
-            let made = DirBuilder::new().mode(mode).create(&folder);
-            made.with_context(failed)?;
+            let created = DirBuilder::new().mode(mode).create(&folder);
+            created.with_context(failed)?;
             self.give(&folder).with_context(failed)?;
         }
         let mut file = NamedTempFile::new_in(&folder).with_context(failed)?;

@@ -86,13 +86,13 @@ fn provider(asker: Asker, given: Option<&str>) -> anyhow::Result<&'static dyn Pr
         .map(|provider| provider.name())
         .collect();
     let known = || names.join(", ");
-    let named = match given {
+    let wanted = match given {
         Some(name) => name.to_owned(),
         None if asker.can_ask() => asker.word("Provider", &names, None)?,
         None => bail!("the provider is missing: known are {}", known()),
     };
-    providers::find(&named)
-        .with_context(|| format!("no provider is called {named:?}; known are {}", known()))
+    providers::find(&wanted)
+        .with_context(|| format!("no provider is called {wanted:?}; known are {}", known()))
 }
 
 /// The credential: of the kind that was named, or that the asker names, or that suits the provider best. None is

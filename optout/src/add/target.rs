@@ -97,14 +97,14 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
 fn kind(asker: Asker, given: Option<&str>) -> anyhow::Result<&'static Kind> {
     let names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
     let known = || names.join(", ");
-    let named = match given {
+    let wanted = match given {
         Some(name) => name.to_owned(),
         None if asker.can_ask() => asker.word("Kind", &names, None)?,
         None => bail!("the kind is missing: known are {}", known()),
     };
-    targets::find(&named).with_context(|| {
+    targets::find(&wanted).with_context(|| {
         format!(
-            "no kind of target is called {named:?}; known are {}",
+            "no kind of target is called {wanted:?}; known are {}",
             known()
         )
     })
