@@ -48,6 +48,7 @@ impl Asker {
         usual: Option<&str>,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> anyhow::Result<String> {
+        self.is_there(question)?;
         for _ in 0..TRIES {
             prompt(&format!("{question}: "))?;
             let mut line = String::new();
@@ -88,6 +89,7 @@ impl Asker {
         question: &str,
         may_be_empty: bool,
     ) -> anyhow::Result<Option<String>> {
+        self.is_there(question)?;
         for _ in 0..TRIES {
             prompt(&format!("{question} (is not shown): "))?;
             let answer = Term::stderr().read_secure_line()?;
@@ -98,6 +100,13 @@ impl Asker {
             }
         }
         bail!("there was no answer to the question: {question}")
+    }
+
+    fn is_there(self, question: &str) -> anyhow::Result<()> {
+        if !self.can_ask {
+            bail!("there is nobody who could be asked: {question}");
+        }
+        Ok(())
     }
 
     pub(super) fn confirm(self, question: &str, usual: bool) -> anyhow::Result<bool> {

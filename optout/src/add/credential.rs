@@ -112,10 +112,9 @@ impl Adding<'_> {
     /// What is to be done at the provider.
     fn told(&self, url: &str) -> String {
         let title = self.guide.title;
-        let mut lines = format!("The URL for {title}:\n\n    {url}\n");
-        for entered in &self.entered {
-            lines += &format!("    {entered}\n");
-        }
+        let entered = self.entered.iter();
+        let entered: Vec<_> = entered.map(|one| format!("    {one}\n")).collect();
+        let mut lines = format!("The URL for {title}:\n\n    {url}\n{}", entered.concat());
         if self.base == SOMEWHERE {
             lines += "\nYOUR-HOST is where the provider reaches it: say it by --url, or as [ingress] public_origin.\n";
         }

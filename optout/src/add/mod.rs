@@ -35,7 +35,7 @@ struct Common {
     /// What it is called in the configuration: 1 to 64 of a-z, A-Z, 0-9, - and _
     #[arg(long)]
     name: Option<String>,
-    /// A setting, however many; one in a table has dots, such as scopes.news=13. A secret may be env:NAME or file:PATH
+    /// A setting, however many; one in a table has dots, such as `scopes.news=13`. A secret may be `env:NAME` or `file:PATH`
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
     /// Ask nothing, as where there is no terminal: what is not said is as usual, or missing

@@ -141,23 +141,23 @@ impl Section {
                 None => tables.push((table, vec![line])),
             }
         }
-        let mut text = format!("[[{}]]\n", self.list);
+        let mut text = vec![format!("[[{}]]\n", self.list)];
         let (inline, below): (Vec<_>, Vec<_>) = tables
             .into_iter()
             .partition(|(table, _)| table.is_empty() || *table == [ON_ONE_LINE]);
         for (table, lines) in inline {
             if table.is_empty() {
-                text += &(lines.join("\n") + "\n");
+                text.push(lines.join("\n") + "\n");
             } else {
-                text += &format!("{ON_ONE_LINE} = {{ {} }}\n", lines.join(", "));
+                text.push(format!("{ON_ONE_LINE} = {{ {} }}\n", lines.join(", ")));
             }
         }
         for (table, lines) in below {
             let path: Vec<_> = table.iter().map(|part| bare(part)).collect();
             let path = format!("{}.{}", self.list, path.join("."));
-            text += &format!("[{path}]\n{}\n", lines.join("\n"));
+            text.push(format!("[{path}]\n{}\n", lines.join("\n")));
         }
-        text
+        text.concat()
     }
 
     pub(super) fn list(&self) -> &'static str {
