@@ -41,6 +41,11 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// A new secret that can stand anywhere, in a URL, too.
+pub fn plain_secret() -> SecretString {
+    hex(&random::<[u8; 24]>()).into()
+}
+
 /// A new Standard Webhooks secret.
 pub fn standard_secret() -> SecretString {
     format!("whsec_{}", STANDARD.encode(random::<[u8; 32]>())).into()

@@ -25,11 +25,16 @@ where
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
+    block_on(command(loaded))
+}
+
+/// Runs a command that needs no whole configuration; what goes wrong is told likewise.
+pub(crate) fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(command(loaded)));
+        .and_then(|runtime| runtime.block_on(command));
     ended.unwrap_or_else(|error| {
         complain(&error);
         ExitCode::FAILURE

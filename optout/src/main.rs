@@ -1,5 +1,6 @@
 //! `optout`: all services in one process, and the command line.
 
+mod add;
 mod audit;
 mod check;
 mod client;
@@ -43,6 +44,12 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// The accounts at providers whose webhooks are received
+    #[command(subcommand)]
+    Sources(add::source::Command),
+    /// The systems that are told of opt-outs
+    #[command(subcommand)]
+    Targets(add::target::Command),
     /// Send a provider's sample, with the source's credentials, to a running ingress, or a question to the api
     Send(send::Options),
     /// Ask whether a contact is unsubscribed
@@ -81,6 +88,8 @@ fn main() -> ExitCode {
         Command::Serve => serve::run(path),
         Command::Demo(options) => demo::run(options),
         Command::Config(command) => config::run(path, command),
+        Command::Sources(command) => add::source::run(path, command),
+        Command::Targets(command) => add::target::run(path, command),
         Command::Send(options) => client::run(path, |loaded| send::send(loaded, options)),
         Command::Check(options) => client::run(path, |loaded| check::check(loaded, options)),
         Command::Replay(options) => client::run(path, |loaded| replay::replay(loaded, options)),

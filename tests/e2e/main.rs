@@ -11,6 +11,7 @@ mod faults;
 mod hostile;
 mod keys;
 mod links;
+mod onboarding;
 mod openapi;
 mod operations;
 mod pipeline;
@@ -19,6 +20,7 @@ mod replay;
 mod secrets;
 mod spool;
 mod suppressions;
+mod terminal;
 mod verify;
 
 use tests::{Kind, Receiver};

@@ -37,6 +37,14 @@ pub struct Outlets {
     pub(crate) outbound: Outbound,
 }
 
+impl Outlets {
+    /// The configured target called `name`.
+    pub fn find(&self, name: &str) -> Option<&Outlet> {
+        let mut configured = self.configured.iter().map(AsRef::as_ref);
+        configured.find(|outlet: &&Outlet| outlet.name == name)
+    }
+}
+
 impl Outlet {
     /// Its name in metrics: a label that took each endpoint's would have no end of values.
     pub(crate) fn label(&self) -> &str {

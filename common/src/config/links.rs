@@ -37,6 +37,13 @@ pub struct Links {
     pub scopes: Vec<Purpose>,
 }
 
+impl Links {
+    /// Where recipients reach ingress.
+    pub fn url(&self) -> &Origin {
+        &self.url
+    }
+}
+
 /// One of `links.scopes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purpose {

@@ -41,16 +41,23 @@ pub fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The file that is read where none is named, if it is there.
+pub const USUAL: &str = "optout.toml";
+
 impl Loaded {
+    /// The file that is named: `path`, else what `OPTOUT_CONFIG` says.
+    pub fn named(path: Option<&Path>, environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+        path.map(Path::to_path_buf)
+            .or_else(|| environment.get("OPTOUT_CONFIG").map(PathBuf::from))
+    }
+
     /// Reads `path`, else the file that `OPTOUT_CONFIG` names, else `optout.toml` here, else nothing but defaults.
     pub fn find(
         path: Option<&Path>,
         environment: BTreeMap<String, String>,
     ) -> Result<Self, LoadError> {
-        let named = path
-            .map(Path::to_path_buf)
-            .or_else(|| environment.get("OPTOUT_CONFIG").map(PathBuf::from));
-        let usual = PathBuf::from("optout.toml");
+        let usual = PathBuf::from(USUAL);
+        let named = Self::named(path, &environment);
         let path = named.or_else(|| usual.exists().then_some(usual));
         let text = match path {
             Some(path) => std::fs::read_to_string(&path)

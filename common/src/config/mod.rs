@@ -26,7 +26,7 @@ use crate::{
 
 pub use endpoints::Endpoints;
 pub use links::{Links, Made, Purpose};
-pub use load::{LoadError, Loaded, environment};
+pub use load::{LoadError, Loaded, USUAL, environment};
 pub use origin::Origin;
 pub use rate::Rate;
 pub use retention::{Keep, Retention};

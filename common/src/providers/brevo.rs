@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::{
-    Malformed, Parsed, Provider, Refusals, Sample, json,
+    Guide, Malformed, Parsed, Provider, Refusals, Sample, Suit, json,
     sample::samples,
     words::{self, Asked},
 };
@@ -105,6 +105,18 @@ impl Provider for Brevo {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read(envelope, |fields| draft(fields, envelope))
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Brevo",
+            suits: &[Suit::Bearer, Suit::BasicInUrl, Suit::Header],
+            steps: &[
+                "Make two webhooks with this URL, since they tell of different events: Transactional > Settings > Webhook, and Campaigns > Settings > Webhooks.",
+                "Choose as authentication what stands above; where a form has no field for it, make the webhook by POST /v3/webhooks with `auth`.",
+                "Tick Unsubscribed, Complaint (spam), Hard bounce, Soft bounce, Invalid email and Blocked; Delivered, Opened and Clicked to have these recorded.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

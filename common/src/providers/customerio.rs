@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit, json,
     sample::samples, signature::Mac,
 };
 use crate::{
@@ -103,6 +103,18 @@ impl Provider for CustomerIo {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read_list(&envelope.body, "", |fields| told(fields, envelope))
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Customer.io",
+            suits: &[Suit::Signature],
+            steps: &[
+                "Data & Integrations > Integrations > Reporting Webhooks > Add Reporting Webhook: enter the URL as webhook endpoint.",
+                "Choose, of customers, subscribed, unsubscribed and subscription preferences changed; of email and SMS, bounced, dropped and marked as spam.",
+                "Save, and copy the signing key from the webhook's menu in the list.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

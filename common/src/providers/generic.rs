@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit,
     form::Form,
     format::{Body, Format},
     json,
@@ -53,6 +53,18 @@ impl Provider for Generic {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         PLAIN.parse(envelope)
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "the sender",
+            suits: &[Suit::Header, Suit::Bearer, Suit::BasicInUrl, Suit::Query],
+            steps: &[
+                "Have the sender post JSON or forms to the URL, with the credential.",
+                "Say where things stand in its requests under [sources.format], in the file or by --set format.event=KEY and so on; optout.toml shows every key.",
+                "If it signs its requests, use --auth signature and say how: --set format.signature.header=NAME.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {
@@ -119,6 +131,10 @@ impl Provider for Described {
                 Ok(told(&form.into_fields()))
             }
         }
+    }
+
+    fn guide(&self) -> Guide {
+        Generic.guide()
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit, json,
     sample::samples, signature::Mac,
 };
 use crate::{
@@ -152,6 +152,17 @@ impl Provider for Klaviyo {
         json::read_list(&envelope.body, "data", |fields| {
             vec![draft(fields, envelope)]
         })
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Klaviyo",
+            suits: &[Suit::SignatureByOurs],
+            steps: &[
+                "Create a system webhook by POST /api/webhooks, with the URL as endpoint_url and the secret as secret_key. Klaviyo has them for Advanced KDP and app partners; the webhook of a flow is for the provider generic.",
+                "Choose, of the topics that GET /api/webhook-topics lists, those of consent to email and SMS marketing, of bounced, dropped, and marked as spam.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

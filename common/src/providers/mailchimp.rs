@@ -9,7 +9,8 @@
 use jiff::Timestamp;
 
 use super::{
-    Malformed, Moves, Parsed, Provider, Refusals, Sample, form::Form, json, sample::samples,
+    Guide, Malformed, Moves, Parsed, Provider, Refusals, Sample, Suit, form::Form, json,
+    sample::samples,
 };
 use crate::{
     contact::Contact,
@@ -97,6 +98,18 @@ impl Provider for Mailchimp {
 
     fn moves(&self) -> Option<Moves> {
         Some(MOVES)
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Mailchimp",
+            suits: &[Suit::Query],
+            steps: &[
+                "Start ingress with this source first: Mailchimp asks the URL before it saves it.",
+                "Audience > Settings > Webhooks: create one with the URL, for each audience.",
+                "Tick Subscribes, Unsubscribes, Email changed and Cleaned emails, and changes by a subscriber and by an account admin.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit, json,
     sample::samples, signature::Mac,
 };
 use crate::{
@@ -69,6 +69,18 @@ impl Provider for MailerSend {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read(envelope, |fields| draft(fields, envelope))
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "MailerSend",
+            suits: &[Suit::Signature],
+            steps: &[
+                "Domains > your domain > Webhooks: create one with the URL.",
+                "Tick activity.unsubscribed, activity.spam_complaint, activity.hard_bounced and activity.soft_bounced.",
+                "Copy the signing secret that it shows.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

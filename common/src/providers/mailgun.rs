@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Refusals, Rejected, Request, Sample,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Refusals, Rejected, Request, Sample,
+    Suit,
     form::Form,
     json,
     mailgun_signature::{self, SIGNED, is_json},
@@ -114,6 +115,17 @@ impl Provider for Mailgun {
     /// By the link in a mail: <https://documentation.mailgun.com/docs/mailgun/user-manual/events/event-types>.
     fn says_recipient(&self, event: &Event) -> bool {
         json::is_choice(event)
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Mailgun",
+            suits: &[Suit::Signature],
+            steps: &[
+                "Send > Sending > Webhooks, for each domain: add this URL for Unsubscribes, Spam complaints, Permanent failure and Temporary failure.",
+                "Copy the HTTP webhook signing key from the account's API security page; it is not the API key.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -1,6 +1,6 @@
 //! Mailjet: one event or an array of them, without a signature and without ids. It takes any answer but 200 as a failure.
 
-use super::{Malformed, Parsed, Provider, Sample, json, sample::samples};
+use super::{Guide, Malformed, Parsed, Provider, Sample, Suit, json, sample::samples};
 use crate::{
     envelope::Envelope,
     event::{BounceClass, Draft, Kind},
@@ -59,6 +59,16 @@ impl Provider for Mailjet {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read(envelope, |fields| draft(fields, envelope))
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Mailjet",
+            suits: &[Suit::BasicInUrl],
+            steps: &[
+                "Account settings > Event notifications (triggers): enter the URL for Unsub, Spam, Bounce and Blocked, and tick Group events.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

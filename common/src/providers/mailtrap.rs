@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit, json,
     sample::samples, signature::Mac,
 };
 use crate::{
@@ -78,6 +78,18 @@ impl Provider for Mailtrap {
         json::read_list(&envelope.body, "events", |fields| {
             vec![draft(fields, envelope)]
         })
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Mailtrap",
+            suits: &[Suit::Signature, Suit::BasicInUrl],
+            steps: &[
+                "Settings > Webhooks: create one for email sending with the URL and the format JSON, for each stream.",
+                "Tick Unsubscribe, Spam complaint, Bounce, Soft bounce, Suspension and Reject.",
+                "Copy the signature key that it shows.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, form::Form, json,
-    sample::samples, signature::Mac,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit,
+    form::Form, json, sample::samples, signature::Mac,
 };
 use crate::{
     envelope::Envelope,
@@ -133,6 +133,19 @@ impl Provider for Mandrill {
             };
             vec![draft]
         })
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Mandrill",
+            suits: &[Suit::Signature],
+            steps: &[
+                "Start ingress with this source first: Mandrill asks the URL before it saves it, and shows its key only then. Until then the secret may be anything.",
+                "Settings > Webhooks: add one whose Post To URL is the URL, letter by letter, since it is part of what is signed.",
+                "Tick Message is soft-bounced, bounced, marked as spam, recipient unsubscribes and rejected, and the changes of the rejection lists.",
+                "Put the key that it shows in the place of the secret.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

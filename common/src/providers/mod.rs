@@ -5,7 +5,7 @@
 //! One new file, its samples in `samples/NAME/EVENT.http`, each with the snapshot that the test over them makes, and its two
 //! lines here: `mod name;` and `&name::Name` in [`ALL`]. Everything in it is synchronous, does no I/O and takes the time from
 //! the request or the envelope, since `verify` runs in ingress and `parse` in the worker. The test over all samples does the
-//! rest. README.md and optout.toml list it.
+//! rest. Its guide is what `optout sources add` says of it. README.md and optout.toml list it.
 
 mod adapter;
 mod brevo;
@@ -14,6 +14,7 @@ mod fields;
 pub(crate) mod form;
 mod format;
 mod generic;
+mod guide;
 mod json;
 mod klaviyo;
 mod mailchimp;
@@ -66,6 +67,7 @@ use crate::{
 };
 
 pub use adapter::Adapter;
+pub use guide::{Guide, Suit};
 pub use sample::{Proof, Sample};
 
 /// Every provider, by name in alphabetical order.
@@ -130,6 +132,11 @@ pub trait Provider: Debug + Send + Sync {
     /// taken by it, so that it lets in no more than one, and the repeats of that. Asked only where signatures are checked.
     fn token(&self, _envelope: &Envelope) -> Option<String> {
         None
+    }
+
+    /// What somebody has to know who connects it. What is built in is connected to nothing.
+    fn guide(&self) -> Guide {
+        Guide::default()
     }
 
     /// Where the certificate stands by which the request is to be checked, where the provider's scheme has one to be fetched.

@@ -2,7 +2,7 @@
 //!
 //! An event by any other name is recorded without effect, as NotifiedBy's own sample handler does.
 
-use super::{Parsed, Provider, Sample, json, sample::samples};
+use super::{Guide, Parsed, Provider, Sample, Suit, json, sample::samples};
 use crate::{
     envelope::Envelope,
     event::{Draft, Kind},
@@ -27,6 +27,16 @@ impl Provider for NotifiedBy {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read(envelope, |fields| draft(fields, envelope))
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "NotifiedBy",
+            suits: &[Suit::Query, Suit::BasicInUrl],
+            steps: &[
+                "Enter the URL as the webhook endpoint in NotifiedBy's dashboard. It sends nothing but unsubscribes, so there is nothing to tick.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit, json,
     public_key::{self, RSA_SHA1},
     sample::samples,
 };
@@ -76,6 +76,18 @@ impl Provider for Postal {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read(envelope, |fields| draft(fields, envelope))
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Postal",
+            suits: &[Suit::Signature],
+            steps: &[
+                "Your mail server > Webhooks: add one with the URL.",
+                "Tick MessageBounced and MessageDeliveryFailed; MessageSent, MessageLoaded and MessageLinkClicked to have these recorded.",
+                "The public key is what stands behind p= in what `postal default-dkim-record` prints.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{Malformed, Parsed, Provider, Refusals, Sample, json, sample::samples};
+use super::{Guide, Malformed, Parsed, Provider, Refusals, Sample, Suit, json, sample::samples};
 use crate::{
     envelope::Envelope,
     event::{BounceClass, Draft, Event, Kind, Origin},
@@ -116,6 +116,17 @@ impl Provider for Postmark {
     /// A field says who: <https://postmarkapp.com/developer/webhooks/subscription-change-webhook>.
     fn says_recipient(&self, event: &Event) -> bool {
         event.provider_event == "SubscriptionChange" && event.origin == Origin::Recipient
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Postmark",
+            suits: &[Suit::BasicInUrl, Suit::Header, Suit::Basic],
+            steps: &[
+                "Your server > a message stream > Webhooks: add one with the URL, for each stream.",
+                "Tick Subscription Change, Bounce and Spam Complaint; Delivery, Open and Link Click to have these recorded.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {
@@ -269,24 +280,16 @@ mod tests {
             let body = changing("Origin", json!(origin)).replace("ManualSuppression", reason);
             changes(&event(&Postmark, &body))
         };
-        assert_eq!(
-            told("ManualSuppression", "Recipient"),
-            "outbound consent suppressed"
-        );
-        for origin in ["Customer", "Admin", "Robot"] {
-            assert_eq!(
-                told("ManualSuppression", origin),
-                "outbound manual suppressed"
-            );
+        for (reason, origin, expected) in [
+            ("ManualSuppression", "Recipient", "outbound consent"),
+            ("ManualSuppression", "Customer", "outbound manual"),
+            ("ManualSuppression", "Admin", "outbound manual"),
+            ("ManualSuppression", "Robot", "outbound manual"),
+            ("SpamComplaint", "Recipient", "global complaint"),
+            ("HardBounce", "Customer", "global deliverability"),
+        ] {
+            assert_eq!(told(reason, origin), format!("{expected} suppressed"));
         }
-        assert_eq!(
-            told("SpamComplaint", "Recipient"),
-            "global complaint suppressed"
-        );
-        assert_eq!(
-            told("HardBounce", "Customer"),
-            "global deliverability suppressed"
-        );
     }
 
     // rows: PM-13, PM-28
@@ -386,15 +389,10 @@ mod tests {
 
     #[test]
     fn records_of_no_effect_are_recorded_even_without_an_address() {
-        let told = |body: &str| what(&event(&Postmark, body));
-        assert_eq!(told(body("inbound")), "other");
-        assert_eq!(
-            told(r#"{"RecordType":"SMTP API Error","Recipient":7}"#),
-            "other"
-        );
-        assert_eq!(
-            told(r#"{"RecordType":"Moon","Email":"a@b.example"}"#),
-            "other a@b.example"
-        );
+        let number = r#"{"RecordType":"SMTP API Error","Recipient":7}"#;
+        let unknown = r#"{"RecordType":"Moon","Email":"a@b.example"}"#;
+        assert_eq!(what(&of("inbound")), "other");
+        assert_eq!(what(&event(&Postmark, number)), "other");
+        assert_eq!(what(&event(&Postmark, unknown)), "other a@b.example");
     }
 }

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit, json,
     sample::samples, standard,
 };
 use crate::{
@@ -86,6 +86,18 @@ impl Provider for Resend {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read_one(envelope, |fields| vec![draft(fields, envelope)])
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Resend",
+            suits: &[Suit::Signature],
+            steps: &[
+                "Webhooks > Add Webhook: enter the URL.",
+                "Choose contact.updated, email.bounced, email.complained and email.suppressed; email.delivered, email.opened and email.clicked to have these recorded.",
+                "Copy the signing secret (whsec_...) from the webhook's page.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -81,6 +81,7 @@ const SHARED: &[&str] = &[
     "fields",
     "form",
     "format",
+    "guide",
     "hostile",
     "json",
     "mailgun_signature",

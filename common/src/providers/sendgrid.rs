@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit, json,
     public_key::{self, ECDSA_P256_SHA256_ASN1},
     sample::samples,
 };
@@ -87,6 +87,18 @@ impl Provider for SendGrid {
     /// <https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event#engagement-events>.
     fn says_recipient(&self, event: &Event) -> bool {
         json::is_choice(event)
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "SendGrid",
+            suits: &[Suit::Signature],
+            steps: &[
+                "Settings > Mail Settings > Event Webhooks: create one with the URL.",
+                "Tick Unsubscribed, Group Unsubscribes, Group Resubscribes, Spam Reports, Bounced and Dropped.",
+                "Enable the Signed Event Webhook, save, and copy the verification key.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

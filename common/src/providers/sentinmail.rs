@@ -1,7 +1,7 @@
 //! SentinMail: five kinds of events, each with an id of its own, no signature, and no word on whether a bounce is for
 //! good.
 
-use super::{Malformed, Parsed, Provider, Sample, json, sample::samples};
+use super::{Guide, Malformed, Parsed, Provider, Sample, Suit, json, sample::samples};
 use crate::{
     envelope::Envelope,
     event::{BounceClass, Draft, Kind},
@@ -32,6 +32,17 @@ impl Provider for SentinMail {
 
     fn parse(&self, envelope: &Envelope) -> Parsed {
         json::read(envelope, |fields| draft(fields, envelope))
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "SentinMail",
+            suits: &[Suit::Query, Suit::BasicInUrl],
+            steps: &[
+                "Register the URL as a webhook endpoint: POST /api/emails/webhook-endpoints/ with your X-API-Key, the url and the events.",
+                "Ask at least for \"unsubscribed\" and \"bounced\".",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Provider, Rejected, Request, Sample, json,
+    Guide, Keys, Malformed, Need, Parsed, Provider, Rejected, Request, Sample, Suit, json,
     sample::samples,
     sns::{self, Notice},
     subscription,
@@ -127,6 +127,18 @@ impl Provider for Ses {
     /// <https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html>.
     fn says_recipient(&self, event: &Event) -> bool {
         json::is_choice(event)
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Amazon SES",
+            suits: &[Suit::Signature, Suit::BasicInUrl],
+            steps: &[
+                "SNS, in the region of SES: create a standard topic; its ARN is what the source takes messages of.",
+                "SES > Configuration sets > yours > Event destinations: add one to that topic for Bounces, Complaints and Subscriptions.",
+                "Start ingress with this source, then SNS > the topic > Create subscription: HTTPS, the URL, raw message delivery off. It is confirmed by itself.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

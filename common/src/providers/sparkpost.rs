@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Deserialize;
 
-use super::{Malformed, Parsed, Provider, Sample, json, sample::samples};
+use super::{Guide, Malformed, Parsed, Provider, Sample, Suit, json, sample::samples};
 use crate::{
     contact::Contact,
     envelope::Envelope,
@@ -121,6 +121,17 @@ impl Provider for SparkPost {
     /// By the link or the header of a mail: <https://support.sparkpost.com/docs/user-guide/using-unsubscribe-reports>.
     fn says_recipient(&self, event: &Event) -> bool {
         json::is_choice(event)
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "SparkPost",
+            suits: &[Suit::Basic],
+            steps: &[
+                "Configuration > Webhooks: create one with the URL and Basic Auth.",
+                "Tick Bounce, Out of Band, Spam Complaint, List Unsubscribe and Link Unsubscribe.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit, json,
     sample::samples, standard,
 };
 use crate::{
@@ -78,6 +78,17 @@ impl Provider for StandardWebhooks {
     /// Only where it is said.
     fn says_recipient(&self, event: &Event) -> bool {
         json::is_choice(event) && event.origin == Origin::Recipient
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "the sender",
+            suits: &[Suit::SignatureByOurs],
+            steps: &[
+                "Register the URL at the sender; at another Optout by POST /api/emails/webhook-endpoints/.",
+                "Enter the secret there; where the sender makes its own, give that as --set secret=..., or its public key as --set public_key=...",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -15,7 +15,7 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
-use super::{Keys, Malformed, Need, Parsed, Proof, Provider, Sample, sample::samples};
+use super::{Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Sample, Suit, sample::samples};
 use crate::{contact::Contact, envelope::Envelope, event::rfc3339, queue::Priority};
 
 /// Where the question is asked.
@@ -68,6 +68,17 @@ impl Provider for Talkable {
         Err(Malformed(
             "Talkable asks questions and tells of no events".to_owned(),
         ))
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Talkable",
+            suits: &[Suit::Signature],
+            steps: &[
+                "Give Talkable the URL as that of the check unsubscribe webhook.",
+                "The key and the site are those that it sends with each question.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

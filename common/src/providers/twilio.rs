@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit,
     form::Form,
     json,
     sample::samples,
@@ -133,6 +133,18 @@ impl Provider for Twilio {
     /// What somebody wrote.
     fn says_recipient(&self, event: &Event) -> bool {
         json::is_choice(event)
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Twilio",
+            suits: &[Suit::Signature],
+            steps: &[
+                "Messaging > Services > yours > Integration: Send a webhook, with the URL as request URL, by POST; or Phone Numbers > a number > A message comes in. The URL is part of what is signed: letter by letter.",
+                "Turn Advanced Opt-Out on for the service, so that Twilio says what it took for an opt-out; the URL as status callback, too, tells of numbers that have opted out.",
+                "The secret is the account's auth token, on the console's first page.",
+            ],
+        }
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, json,
+    Guide, Keys, Malformed, Need, Parsed, Proof, Provider, Rejected, Request, Sample, Suit, json,
     sample::samples, signature::any,
 };
 use crate::{
@@ -149,6 +149,19 @@ impl Provider for UnisenderGo {
                 events_by_user: None,
             }) => json::read_one(envelope, told),
             _ => json::read_list(&envelope.body, "events_by_user.events", told),
+        }
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            title: "Unisender Go",
+            suits: &[Suit::Signature],
+            steps: &[
+                "Start ingress with this source first: Unisender Go asks the URL before it saves it.",
+                "Settings > Webhooks: add one with the URL, as JSON.",
+                "Tick unsubscribed, subscribed, spam, hard_bounced and soft_bounced.",
+                "The secret is the account's API key, by which it signs.",
+            ],
         }
     }
 

@@ -7,7 +7,7 @@
 mod section;
 mod value;
 
-pub use section::{Mistake, Section};
+pub use section::{Mistake, Section, unset};
 pub use value::{ByteSize, Setting};
 
 #[cfg(test)]

@@ -260,9 +260,8 @@ impl Section {
     fn resolve(&self, key: &str, value: &Value) -> Option<SecretString> {
         let resolved = String::read(value).and_then(|text| match text.split_once(':') {
             Some(("env", name)) => {
-                self.environment.get(name).cloned().ok_or_else(|| {
-                    format!("names the environment variable {name}, which is not set")
-                })
+                let set = self.environment.get(name).cloned();
+                set.ok_or_else(|| unset(name))
             }
             Some(("file", path)) => std::fs::read_to_string(path)
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
@@ -285,6 +284,11 @@ impl Section {
     fn notes<T>(&self, with: impl FnOnce(&mut Notes) -> T) -> T {
         with(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What is wrong with a secret that refers to an environment variable which is not set.
+pub fn unset(name: &str) -> String {
+    format!("names the environment variable {name}, which is not set")
 }
 
 fn kind(value: &Value) -> &'static str {

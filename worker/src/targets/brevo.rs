@@ -8,12 +8,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{contact::Channel, delivery::Answer, settings::Section};
+use common::{contact::Channel, delivery::Answer, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
-    Kind, Rate, Setup, Target,
+    Ask, Guide, Kind, Rate, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes},
 };
 
@@ -24,6 +25,17 @@ pub(super) const KIND: Kind = Kind {
         calls: 10,
         per: Duration::from_secs(1),
     }),
+    guide: Guide::platform(
+        "Brevo",
+        &[
+            Ask::token("an API key"),
+            Ask::usual_list(
+                "global",
+                "Brevo's list for every scope: it has one, the account's blocklists",
+            ),
+        ],
+        &["SMTP & API > API keys: generate one."],
+    ),
     build,
 };
 
@@ -49,6 +61,12 @@ fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
 impl Platform for Brevo {
     fn channels(&self) -> &[Channel] {
         &[Channel::Email, Channel::Sms]
+    }
+
+    /// <https://developers.brevo.com/reference/get-account>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        let path = ["v3", "account"];
+        self.0.ask(Method::GET, &path, deadline).await
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
@@ -95,6 +113,9 @@ mod tests {
                     401,
                     &json!({"code": "unauthorized", "message": "Key not found"}),
                 );
+            }
+            if parts == ["v3", "account"] {
+                return json(200, &json!({}));
             }
             let body = request.json();
             match (request.method.as_str(), parts) {

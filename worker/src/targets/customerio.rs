@@ -11,12 +11,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{delivery::Answer, settings::Section};
+use common::{delivery::Answer, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
-    Kind, Rate, Setup, Target,
+    Ask, Guide, Kind, Rate, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes},
 };
 
@@ -27,6 +28,21 @@ pub(super) const KIND: Kind = Kind {
         calls: 100,
         per: Duration::from_secs(1),
     }),
+    guide: Guide::platform(
+        "Customer.io",
+        &[
+            Ask::text("site_id", "the workspace's site id"),
+            Ask::token("the Track API key that belongs to the site id"),
+            Ask::usual_list(
+                "global",
+                "Customer.io's list for every scope: global, or a topic such as topic_1",
+            ),
+        ],
+        &[
+            "Account settings > API credentials > Track API keys: create one, or take the workspace's. It has a site id and a key.",
+            "For an account in Europe give --set url=https://track-eu.customer.io, too.",
+        ],
+    ),
     build,
 };
 
@@ -53,6 +69,12 @@ fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
 
 #[async_trait]
 impl Platform for CustomerIo {
+    /// "Find your account region" of <https://docs.customer.io/api/track/>, which wants the same credential.
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        let path = ["api", "v1", "accounts", "region"];
+        self.0.ask(Method::GET, &path, deadline).await
+    }
+
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
         let mut body = match call.list {
             GLOBAL => json!({"unsubscribed": call.suppress}),
@@ -83,6 +105,9 @@ mod tests {
             // Basic authentication of `site` with `s3cret`.
             if request.header("authorization") != "Basic c2l0ZTpzM2NyZXQ=" {
                 return json(401, &json!({"meta": {"error": "Unauthorized request"}}));
+            }
+            if parts == ["api", "v1", "accounts", "region"] {
+                return json(200, &json!({}));
             }
             let ("PUT", ["api", "v1", "customers", address]) = (request.method.as_str(), parts)
             else {

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Kind, Setup, Target};
+use super::{Ask, Guide, Kind, Setup, Target};
 use async_trait::async_trait;
 use common::{
     delivery::{Answer, Delivery},
@@ -25,6 +25,16 @@ use common::{
 pub(super) const KIND: Kind = Kind {
     name: "file",
     rate: None,
+    guide: Guide {
+        title: "the file",
+        asks: &[Ask::usually(
+            "path",
+            "data/events.jsonl",
+            "the file that is written to, or - for standard output",
+        )],
+        events: &["*"],
+        steps: &[],
+    },
     build,
 };
 

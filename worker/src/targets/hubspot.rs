@@ -8,13 +8,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{delivery::Answer, settings::Section};
+use common::{delivery::Answer, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
-    Kind, Rate, Setup, Target,
+    Ask, Guide, Kind, Rate, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes, read, refused},
 };
 
@@ -26,6 +27,19 @@ pub(super) const KIND: Kind = Kind {
         calls: 3,
         per: Duration::from_secs(1),
     }),
+    guide: Guide::platform(
+        "HubSpot",
+        &[
+            Ask::token("the access token of a private app"),
+            Ask::usual_list(
+                "global",
+                "HubSpot's list for every scope: global, or a subscription type's number",
+            ),
+        ],
+        &[
+            "Settings > Integrations > Private apps: create one with the scope communication_preferences.read_write.",
+        ],
+    ),
     build,
 };
 
@@ -71,6 +85,12 @@ impl Statuses {
 
 #[async_trait]
 impl Platform for HubSpot {
+    /// <https://developers.hubspot.com/docs/api-reference/communication-preferences-subscriptions-v4/subscription-definitions/get-communication-preferences-v4-definitions>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        let path = ["communication-preferences", "v4", "definitions"];
+        self.0.ask(Method::GET, &path, deadline).await
+    }
+
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
         let path = [&STATUSES[..], &[call.address()]].concat();
         let email = [("channel", "EMAIL")];
@@ -149,6 +169,9 @@ mod tests {
                     &json!({"status": "error", "category": "INVALID_AUTHENTICATION"}),
                 );
             }
+            if parts == ["communication-preferences", "v4", "definitions"] {
+                return json(200, &json!({}));
+            }
             let [
                 "communication-preferences",
                 "v4",
@@ -218,6 +241,7 @@ mod tests {
         VENDOR,
         a_rate_limit_is_waited_for_and_nothing_more_is_asked_of_it,
         a_token_that_is_refused_is_tried_again_and_says_so,
+        a_credential_is_asked_about_by_a_read_and_a_refusal_is_told,
         one_contact_that_is_refused_costs_no_other,
         a_scope_is_its_list_and_what_is_global_is_every_list
     );

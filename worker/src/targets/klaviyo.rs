@@ -10,12 +10,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{delivery::Answer, settings::Section};
+use common::{delivery::Answer, outbound::Reply, settings::Section};
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
-    Kind, Rate, Setup, Target,
+    Ask, Guide, Kind, Rate, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes},
 };
 
@@ -26,6 +27,19 @@ pub(super) const KIND: Kind = Kind {
         calls: 10,
         per: Duration::from_secs(1),
     }),
+    guide: Guide::platform(
+        "Klaviyo",
+        &[
+            Ask::token("a private API key"),
+            Ask::usual_list(
+                "global",
+                "Klaviyo's list for every scope: it has one, the suppressions by email",
+            ),
+        ],
+        &[
+            "Settings > API keys: create a private key with full access to Subscriptions and Profiles.",
+        ],
+    ),
     build,
 };
 
@@ -59,6 +73,14 @@ fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
 impl Platform for Klaviyo {
     fn most(&self) -> usize {
         BATCH
+    }
+
+    /// <https://developers.klaviyo.com/en/reference/get_bulk_suppress_profiles_jobs>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        let path = ["api", "profile-suppression-bulk-create-jobs"];
+        let request = self.0.request(Method::GET, &path);
+        let request = request.header("revision", REVISION);
+        self.0.exchange(request, deadline).await
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
@@ -101,6 +123,10 @@ mod tests {
                 );
             }
             assert_eq!(request.header("revision"), REVISION);
+            if request.method == Method::GET {
+                assert_eq!(request.path, "/api/profile-suppression-bulk-create-jobs");
+                return json(200, &json!({"data": []}));
+            }
             assert_eq!(request.header("content-type"), "application/vnd.api+json");
             let body: Value = serde_json::from_slice(&request.body).unwrap();
             let kind = body["data"]["type"].as_str().unwrap();

@@ -15,15 +15,31 @@ use common::{delivery::Answer, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
-    Kind, Setup, Target,
+    Ask, Guide, Kind, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes, read, refused},
 };
 
 pub(super) const KIND: Kind = Kind {
     name: "mailchimp",
     rate: None,
+    guide: Guide::platform(
+        "Mailchimp",
+        &[
+            Ask::text(
+                "url",
+                "the data centre's URL, https://us6.api.mailchimp.com where the key ends with us6",
+            ),
+            Ask::token("an API key"),
+            Ask::list("the id of the audience for every scope, such as a6b5da1054"),
+        ],
+        &[
+            "Profile > Extras > API keys: create one.",
+            "Audience > Settings > Audience name and defaults shows the audience's id.",
+        ],
+    ),
     build,
 };
 
@@ -67,6 +83,11 @@ struct Problem {
 impl Platform for Mailchimp {
     fn slots(&self) -> u16 {
         SLOTS
+    }
+
+    /// <https://mailchimp.com/developer/marketing/api/ping/ping/>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        self.0.ask(Method::GET, &["3.0", "ping"], deadline).await
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
@@ -148,6 +169,9 @@ mod tests {
             // Basic authentication of `optout` with `s3cret`.
             if request.header("authorization") != "Basic b3B0b3V0OnMzY3JldA==" {
                 return json(401, &json!({"title": "API Key Invalid", "status": 401}));
+            }
+            if parts == ["3.0", "ping"] {
+                return json(200, &json!({}));
             }
             let ["3.0", "lists", audience, "members", address] = parts[..] else {
                 return json(404, &json!({"title": "Resource Not Found", "status": 404}));

@@ -10,12 +10,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{delivery::Answer, event::GLOBAL, settings::Section};
+use common::{delivery::Answer, event::GLOBAL, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
-    Kind, Rate, Setup, Target,
+    Ask, Guide, Kind, Rate, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes},
 };
 
@@ -25,6 +26,17 @@ pub(super) const KIND: Kind = Kind {
         calls: 10,
         per: Duration::from_mins(1),
     }),
+    guide: Guide::platform(
+        "MailerSend",
+        &[
+            Ask::token("an API token"),
+            Ask::list("the id of the domain for every scope, such as yv69oxl5kl785kw2"),
+        ],
+        &[
+            "Integrations > API tokens: generate one that may write recipients.",
+            "The domain's id stands in the address of its page.",
+        ],
+    ),
     build,
 };
 
@@ -53,6 +65,12 @@ impl Platform for MailerSend {
 
     fn scope_of<'a>(&self, _list: &'a str) -> &'a str {
         GLOBAL
+    }
+
+    /// <https://developers.mailersend.com/api/v1/other-endpoints>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        let path = ["v1", "api-quota"];
+        self.0.ask(Method::GET, &path, deadline).await
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
@@ -85,6 +103,9 @@ mod tests {
             if request.header("authorization") != "Bearer s3cret" {
                 return json(401, &json!({"message": "Unauthenticated."}));
             }
+            if request.path == "/v1/api-quota" {
+                return json(200, &json!({"quota": 1000, "remaining": 752}));
+            }
             let right = ("POST", "/v1/suppressions/unsubscribes");
             assert_eq!((request.method.as_str(), request.path.as_str()), right);
             let body = request.json();
@@ -105,6 +126,7 @@ mod tests {
         VENDOR,
         a_rate_limit_is_waited_for_and_nothing_more_is_asked_of_it,
         a_token_that_is_refused_is_tried_again_and_says_so,
+        a_credential_is_asked_about_by_a_read_and_a_refusal_is_told,
         one_contact_that_is_refused_costs_no_other,
         a_scope_is_its_list_and_what_is_global_is_every_list
     );

@@ -9,20 +9,32 @@
 //! For Mailgun in Europe: `url = "https://api.eu.mailgun.net"`. No figure is documented for these requests.
 
 use async_trait::async_trait;
-use common::{delivery::Answer, event::GLOBAL, settings::Section};
+use common::{delivery::Answer, event::GLOBAL, outbound::Reply, settings::Section};
 use jiff::fmt::rfc2822::DateTimePrinter;
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use url::form_urlencoded;
 
 use super::{
-    Kind, Setup, Target,
+    Ask, Guide, Kind, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes, Told},
 };
 
 pub(super) const KIND: Kind = Kind {
     name: "mailgun",
     rate: None,
+    guide: Guide::platform(
+        "Mailgun",
+        &[
+            Ask::token("an API key of the account"),
+            Ask::list("the domain for every scope, or a mailing list's address"),
+        ],
+        &[
+            "Account settings > API keys: add one of the role admin or developer; a domain's sending key does not do.",
+            "For an account in Europe give --set url=https://api.eu.mailgun.net, too.",
+        ],
+    ),
     build,
 };
 
@@ -65,6 +77,13 @@ impl Platform for Mailgun {
 
     fn scope_of<'a>(&self, list: &'a str) -> &'a str {
         if is_domain(list) { GLOBAL } else { list }
+    }
+
+    /// <https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/domains/get-v4-domains>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        let request = self.0.request(Method::GET, &["v4", "domains"]);
+        let request = request.query(&[("limit", "1")]);
+        self.0.exchange(request, deadline).await
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
@@ -142,6 +161,9 @@ mod tests {
             // Basic authentication of `api` with `s3cret`.
             if request.header("authorization") != "Basic YXBpOnMzY3JldA==" {
                 return json(401, &json!({"message": "Forbidden"}));
+            }
+            if parts == ["v4", "domains"] {
+                return json(200, &json!({}));
             }
             let invalid = json!({"message": "Address is invalid"});
             let done = json!({"message": "done"});

@@ -9,19 +9,32 @@
 //! Settings beside those of every platform: `username` (the API key; `token` is the secret key). No figure is documented.
 
 use async_trait::async_trait;
-use common::{delivery::Answer, settings::Section};
+use common::{delivery::Answer, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
-    Kind, Setup, Target,
+    Ask, Guide, Kind, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes, read},
 };
 
 pub(super) const KIND: Kind = Kind {
     name: "mailjet",
     rate: None,
+    guide: Guide::platform(
+        "Mailjet",
+        &[
+            Ask::text("username", "the API key"),
+            Ask::token("the secret key that belongs to it"),
+            Ask::usual_list(
+                "global",
+                "Mailjet's list for every scope: global, which excludes from every campaign, or a contact list's number",
+            ),
+        ],
+        &["Account settings > API key management shows the API key and makes a secret key."],
+    ),
     build,
 };
 
@@ -73,6 +86,13 @@ impl Subscription {
 
 #[async_trait]
 impl Platform for Mailjet {
+    /// <https://dev.mailjet.com/email/reference/contacts/contact-list/>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        let request = self.0.request(Method::GET, &["v3", "REST", "contactslist"]);
+        let request = request.query(&[("Limit", "1")]);
+        self.0.exchange(request, deadline).await
+    }
+
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
         if call.list == GLOBAL {
             return self.exclusion(call).await;
@@ -130,6 +150,9 @@ mod tests {
                     401,
                     &json!({"StatusCode": 401, "ErrorMessage": "API key authentication failure"}),
                 );
+            }
+            if parts == ["v3", "REST", "contactslist"] {
+                return json(200, &json!({}));
             }
             let known = |address: &str| ("known".to_owned(), address.to_owned());
             let invalid = json(

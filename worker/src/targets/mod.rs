@@ -3,7 +3,8 @@
 //! # Adding a target
 //! One new file and its two lines here: `mod name;` and `name::KIND` in [`KINDS`]. The file reads its own settings from
 //! the [`Section`], so no central list of options grows. A target knows no queue and no ledger: it is given deliveries
-//! and says what came of them; slots, rate, breaker, schedule and recording are the deliver stage's.
+//! and says what came of them; slots, rate, breaker, schedule and recording are the deliver stage's. Its guide is what
+//! `optout targets add` asks and says, and its probe what that asks the system.
 //!
 //! A platform that sends, and is told whom it must not send to, is a `Platform` of `platform`: its settings, its
 //! requests, and which of its answers mean what. All else such platforms have in common.
@@ -15,6 +16,7 @@ mod brevo;
 mod customerio;
 mod database;
 mod file;
+mod guide;
 #[cfg(test)]
 mod hostile;
 mod http;
@@ -27,6 +29,7 @@ mod mailgun;
 mod mailjet;
 mod platform;
 mod postmark;
+mod probe;
 mod resend;
 mod sendgrid;
 mod ses;
@@ -47,6 +50,9 @@ use common::{
     outbound::Outbound,
     settings::Section,
 };
+
+pub use guide::{Ask, Guide, Wanted};
+pub use probe::Probe;
 
 /// Every kind of target, by name in alphabetical order.
 pub const KINDS: &[Kind] = &[
@@ -119,6 +125,11 @@ pub trait Target: Send + Sync {
         true
     }
 
+    /// Whether its system takes the credential, asked by a read that changes nothing there.
+    async fn probe(&self) -> Probe {
+        Probe::Unasked("there is none")
+    }
+
     /// Tells it of these deliveries (1 to [`Target::batch`]); the answers are in their order, one each.
     ///
     /// May be called again for a delivery whose outcome was lost, with the same id: what it sends carries that id, so
@@ -133,6 +144,8 @@ pub struct Kind {
     pub name: &'static str,
     /// Pauses that suit the system, where `rate` is not set: Slack allows about one message a second.
     pub rate: Option<Rate>,
+    /// What somebody who adds one is asked and told.
+    pub guide: Guide,
     /// Reads the settings that are this kind's own; mistakes are noted in the section, and then there is no target.
     /// Connects to nothing: a target that is away must not keep the others from starting.
     pub build: fn(&mut Section, &Setup<'_>) -> Option<Box<dyn Target>>,
@@ -167,6 +180,55 @@ mod tests {
             assert_eq!(find(kind.name).unwrap().name, kind.name);
         }
         assert!(find("fax").is_none());
+    }
+
+    /// Settings as somebody may answer what a kind asks for.
+    fn answered(kind: &Kind) -> toml::Table {
+        let mut settings = toml::Table::new();
+        for ask in kind.guide.asks {
+            let value = match (ask.answer, ask.key) {
+                (Wanted::Usually(usual), _) => usual,
+                (Wanted::Signing, _) => "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+                (_, "url") if kind.name == "database" => "sqlite::memory:",
+                (_, "url") => "https://example.com",
+                (_, "scopes.*") if kind.name == "mailgun" => "mg.example.com",
+                (_, "statements.unsubscribed" | "statements.resubscribed") => "SELECT :email",
+                _ => "a1",
+            };
+            match ask.key.split_once('.') {
+                None => drop(settings.insert(ask.key.to_owned(), value.into())),
+                Some((table, key)) => {
+                    let empty = || toml::Table::new().into();
+                    let table = settings.entry(table).or_insert_with(empty);
+                    table
+                        .as_table_mut()
+                        .unwrap()
+                        .insert(key.to_owned(), value.into());
+                }
+            }
+        }
+        settings
+    }
+
+    #[test]
+    fn every_kind_is_made_of_what_its_guide_asks_for_and_says_what_to_do_there() {
+        for kind in KINDS {
+            let (guide, name) = (kind.guide, kind.name);
+            assert!(!guide.title.is_empty(), "{name}");
+            assert!(name == "file" || !guide.steps.is_empty(), "{name}");
+            let events: Vec<_> = guide
+                .events
+                .iter()
+                .map(|event| (*event).to_owned())
+                .collect();
+            let events = common::config::Filter::of(&events).unwrap().kinds();
+            let settings = answered(kind).to_string();
+            let (target, mistakes) = standin::build(*kind, &settings, &events);
+            assert!(
+                target.is_some() && mistakes.is_empty(),
+                "{name}: {mistakes:?}"
+            );
+        }
     }
 
     #[test]

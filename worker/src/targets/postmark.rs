@@ -7,19 +7,30 @@
 //! No limit on requests is documented but that there is one: <https://postmarkapp.com/developer/api/overview>.
 
 use async_trait::async_trait;
-use common::{delivery::Answer, settings::Section};
+use common::{delivery::Answer, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
-    Kind, Setup, Target,
+    Ask, Guide, Kind, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes, read, refused},
 };
 
 pub(super) const KIND: Kind = Kind {
     name: "postmark",
     rate: None,
+    guide: Guide::platform(
+        "Postmark",
+        &[
+            Ask::token("a Server API token"),
+            Ask::list(
+                "the id of the message stream for every scope, such as broadcast or outbound",
+            ),
+        ],
+        &["Your server > API Tokens shows the Server API token."],
+    ),
     build,
 };
 
@@ -57,6 +68,11 @@ impl Platform for Postmark {
         BATCH
     }
 
+    /// <https://postmarkapp.com/developer/api/server-api>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        self.0.ask(Method::GET, &["server"], deadline).await
+    }
+
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
         let mut path = vec!["message-streams", call.list, "suppressions"];
         if !call.suppress {
@@ -83,7 +99,7 @@ impl Platform for Postmark {
     }
 }
 
-fn failed(call: &Call<'_>, one: &One, reply: &common::outbound::Reply) -> Answer {
+fn failed(call: &Call<'_>, one: &One, reply: &Reply) -> Answer {
     let message = one.message.as_deref().unwrap_or_default();
     let authority = message.contains("required authority");
     match (authority, call.suppress) {
@@ -118,6 +134,9 @@ mod tests {
                     401,
                     &json!({"ErrorCode": 10, "Message": "Bad or missing Server API token."}),
                 );
+            }
+            if parts == ["server"] {
+                return json(200, &json!({}));
             }
             assert_eq!(request.header("accept"), "application/json");
             let (stream, create) = match (request.method.as_str(), parts) {

@@ -8,12 +8,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{delivery::Answer, event::GLOBAL, settings::Section};
+use common::{delivery::Answer, event::GLOBAL, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
-    Kind, Rate, Setup, Target,
+    Ask, Guide, Kind, Rate, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes},
 };
 
@@ -25,6 +26,17 @@ pub(super) const KIND: Kind = Kind {
         calls: 2,
         per: Duration::from_secs(1),
     }),
+    guide: Guide::platform(
+        "Resend",
+        &[
+            Ask::token("an API key"),
+            Ask::usual_list(
+                "suppressions",
+                "Resend's list for every scope: suppressions, which stops every message, or broadcasts",
+            ),
+        ],
+        &["API Keys: create one with full access; one with sending access may not do this."],
+    ),
     build,
 };
 
@@ -65,6 +77,11 @@ impl Platform for Resend {
 
     fn scope_of<'a>(&self, list: &'a str) -> &'a str {
         if list == BROADCASTS { GLOBAL } else { list }
+    }
+
+    /// <https://resend.com/docs/api-reference/domains/list-domains>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        self.0.ask(Method::GET, &["domains"], deadline).await
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
@@ -116,6 +133,9 @@ mod tests {
                 let error =
                     json!({"statusCode": 403, "name": "invalid_api_key", "message": "invalid"});
                 return json(403, &error);
+            }
+            if parts == ["domains"] {
+                return json(200, &json!({}));
             }
             let body = request.json();
             let invalid =

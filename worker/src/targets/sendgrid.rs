@@ -10,18 +10,33 @@
 //! (<https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits>).
 
 use async_trait::async_trait;
-use common::{delivery::Answer, settings::Section};
+use common::{delivery::Answer, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
-    Kind, Setup, Target,
+    Ask, Guide, Kind, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes},
 };
 
 pub(super) const KIND: Kind = Kind {
     name: "sendgrid",
     rate: None,
+    guide: Guide::platform(
+        "SendGrid",
+        &[
+            Ask::token("an API key"),
+            Ask::usual_list(
+                "global",
+                "SendGrid's list for every scope: global, or an unsubscribe group's number",
+            ),
+        ],
+        &[
+            "Settings > API Keys: create one with full access to Suppressions and Unsubscribe Groups.",
+            "For an account in the EU give --set url=https://api.eu.sendgrid.com, too.",
+        ],
+    ),
     build,
 };
 
@@ -52,6 +67,11 @@ impl Platform for SendGrid {
 
     fn batch(&self, _list: &str, suppress: bool) -> usize {
         if suppress { BATCH } else { 1 }
+    }
+
+    /// <https://www.twilio.com/docs/sendgrid/api-reference/api-key-permissions/retrieve-a-list-of-scopes-for-which-this-user-has-access>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        self.0.ask(Method::GET, &["v3", "scopes"], deadline).await
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
@@ -86,6 +106,9 @@ mod tests {
             if request.header("authorization") != "Bearer s3cret" {
                 let error = json!({"errors": [{"message": "authorization grant is invalid"}]});
                 return json(401, &error);
+            }
+            if parts == ["v3", "scopes"] {
+                return json(200, &json!({}));
             }
             let (list, address) = match parts[..] {
                 ["v3", "asm", "suppressions", "global"] => (GLOBAL, None),

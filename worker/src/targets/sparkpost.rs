@@ -8,18 +8,33 @@
 //! `url = "https://api.eu.sparkpost.com"`. No figure is documented for these requests.
 
 use async_trait::async_trait;
-use common::{delivery::Answer, event::GLOBAL, settings::Section};
+use common::{delivery::Answer, event::GLOBAL, outbound::Reply, settings::Section};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
-    Kind, Setup, Target,
+    Ask, Guide, Kind, Setup, Target,
     platform::{self, Api, Call, Credential, Platform, Scopes, refused},
 };
 
 pub(super) const KIND: Kind = Kind {
     name: "sparkpost",
     rate: None,
+    guide: Guide::platform(
+        "SparkPost",
+        &[
+            Ask::token("an API key"),
+            Ask::usual_list(
+                "non_transactional",
+                "SparkPost's list for every scope: non_transactional or transactional",
+            ),
+        ],
+        &[
+            "Configuration > API Keys: create one with Suppression Lists: Read/Write.",
+            "For an account in Europe give --set url=https://api.eu.sparkpost.com, too.",
+        ],
+    ),
     build,
 };
 
@@ -70,6 +85,14 @@ impl Platform for SparkPost {
         }
     }
 
+    /// <https://developers.sparkpost.com/api/suppression-list/#suppression-list-get-retrieve-summary>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        let path = ["api", "v1", "suppression-list", "summary"];
+        let request = self.api.request(Method::GET, &path);
+        let request = request.header("x-msys-subaccount", self.subaccount);
+        self.api.exchange(request, deadline).await
+    }
+
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
         let mut path = vec!["api", "v1", "suppression-list"];
         if call.suppress {
@@ -116,6 +139,9 @@ mod tests {
         answer: |request, parts, listed| {
             if request.header("authorization") != "s3cret" {
                 return json(401, &json!({"errors": [{"message": "Unauthorized."}]}));
+            }
+            if parts == ["api", "v1", "suppression-list", "summary"] {
+                return json(200, &json!({}));
             }
             assert_eq!(request.header("x-msys-subaccount"), "5");
             let body = request.json();

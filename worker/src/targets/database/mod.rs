@@ -21,7 +21,11 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use common::{
@@ -30,18 +34,37 @@ use common::{
     settings::Section,
 };
 use secrecy::ExposeSecret;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{
     pool::{Address, Pool},
     statement::{Nobody, Statement},
 };
-use super::{Kind, Setup, Target};
+use super::{Ask, Guide, Kind, Probe, Setup, Target};
 use common::outbound::excerpt;
 
 pub(super) const KIND: Kind = Kind {
     name: "database",
     rate: None,
+    guide: Guide {
+        title: "the database",
+        asks: &[
+            Ask::secret(
+                "url",
+                "its URL: postgres://, mysql:// or sqlite:PATH, with user and password",
+            ),
+            Ask::text(
+                "statements.unsubscribed",
+                "the statement for an opt-out, such as UPDATE users SET email_opt_in = false WHERE lower(email) = :email",
+            ),
+            Ask::text(
+                "statements.resubscribed",
+                "the statement for a lift, such as UPDATE users SET email_opt_in = true WHERE lower(email) = :email",
+            ),
+        ],
+        events: &["unsubscribed", "resubscribed"],
+        steps: &["Make a user who may do what the statements do, and nothing else."],
+    },
     build,
 };
 
@@ -100,6 +123,18 @@ fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
 impl Target for Database {
     fn decides(&self) -> bool {
         true
+    }
+
+    /// Connects and asks for nothing of any table.
+    async fn probe(&self) -> Probe {
+        let pool = self.pool.get_or_init(|| self.address.pool(self.timeout));
+        let sql = Arc::from("SELECT 1");
+        match timeout(self.timeout, pool.execute(&sql, vec![])).await {
+            Ok(Ok(_)) => Probe::Accepted("connected".to_owned()),
+            Ok(Err(error @ sqlx::Error::Database(_))) => Probe::Refused(error.to_string()),
+            Ok(Err(error)) => Probe::Unanswered(format!("{}: {error}", unreachable(&error))),
+            Err(_) => Probe::Unanswered(format!("no answer within {:?}", self.timeout)),
+        }
     }
 
     async fn deliver(&self, deliveries: &[Delivery]) -> Vec<Answer> {

@@ -109,6 +109,17 @@ async fn no_row_is_an_outcome_and_no_failure() {
 }
 
 #[tokio::test]
+async fn a_database_is_asked_whether_it_lets_us_in() {
+    for database in databases().await {
+        let probe = database.target(OPT_OUT).probe().await;
+        let connected = Probe::Accepted("connected".to_owned());
+        assert_eq!(probe, connected, "{}", database.url);
+    }
+    let nowhere = target("sqlite:/no/where.db", OPT_OUT, Duration::from_secs(15));
+    assert!(!matches!(nowhere.probe().await, Probe::Accepted(_)));
+}
+
+#[tokio::test]
 async fn hostile_values_stay_values() {
     let columns = ["reason", "scope", "source", "provider", "contact"];
     let insert =

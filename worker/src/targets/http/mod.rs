@@ -27,13 +27,28 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::{
-    Kind, Setup, Target,
+    Ask, Guide, Kind, Probe, Setup, Target, Wanted,
     template::{Format, Template},
 };
 
 pub(super) const KIND: Kind = Kind {
     name: "http",
     rate: None,
+    guide: Guide {
+        title: "the system",
+        asks: &[
+            Ask::text("url", "the URL that is told"),
+            Ask {
+                key: "secret",
+                what: "the secret by which requests are signed",
+                answer: Wanted::Signing,
+            },
+        ],
+        events: &["*"],
+        steps: &[
+            "Have it verify each request by the secret, with a library of Standard Webhooks, from the raw body and the headers webhook-id, webhook-timestamp and webhook-signature.",
+        ],
+    },
     build,
 };
 
@@ -193,6 +208,10 @@ fn headers(section: &mut Section) -> Option<HeaderMap> {
 
 #[async_trait]
 impl Target for Http {
+    async fn probe(&self) -> Probe {
+        Probe::Unasked("every request to it tells it of an event: a test of the target sends one")
+    }
+
     async fn deliver(&self, deliveries: &[Delivery]) -> Vec<Answer> {
         let mut answers = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {

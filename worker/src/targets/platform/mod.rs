@@ -29,7 +29,7 @@ use common::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Setup, Target, ticket::said};
+use super::{Probe, Setup, Target, ticket::said};
 
 pub(super) use api::{Api, Credential, accepted, path, read};
 pub(super) use scopes::Scopes;
@@ -62,6 +62,9 @@ pub(super) trait Platform: Send + Sync {
     fn scope_of<'a>(&self, list: &'a str) -> &'a str {
         list
     }
+
+    /// The answer to a read that needs the same credential, changes nothing, and reads nothing of any contact.
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer>;
 
     /// Suppresses the contacts in a list of the platform's, or lifts them there. The answers are in the contacts' order;
     /// an error is what became of the whole request.
@@ -202,6 +205,10 @@ impl<P: Platform> Target for Teller<P> {
     fn knows(&self, reported: &str) -> bool {
         let lists = self.scopes.lists(reported);
         lists.iter().all(|list| *list == reported)
+    }
+
+    async fn probe(&self) -> Probe {
+        Probe::of(self.platform.look(self.outbound.deadline()).await)
     }
 
     /// In their order as far as it matters: all that is suppressed up to the next lift is told at once, and so on.

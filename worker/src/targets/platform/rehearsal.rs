@@ -19,7 +19,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::targets::{
-    Kind, Target,
+    Kind, Probe, Target,
     standin::{self, Received, Standin, delivery_of, verdict},
 };
 
@@ -207,6 +207,23 @@ impl Vendor {
         assert!(running.listed().is_empty());
     }
 
+    pub(crate) async fn a_credential_is_asked_about_by_a_read_and_a_refusal_is_told(&self) {
+        let right = self.usual().await;
+        let probe = right.target.probe().await;
+        assert!(matches!(probe, Probe::Accepted(_)), "{probe:?}");
+        let scopes = format!("{{ '*' = '{}' }}", self.lists[0]);
+        let wrong = self.start_as("wrong", &scopes).await;
+        let probe = wrong.target.probe().await;
+        let refused = |said: &str| said.starts_with("answered 40");
+        assert!(
+            matches!(&probe, Probe::Refused(said) if refused(said)),
+            "{probe:?}"
+        );
+        for request in [right.received(), wrong.received()].concat() {
+            assert_eq!((request.method.as_str(), request.body.len()), ("GET", 0));
+        }
+    }
+
     pub(crate) async fn one_contact_that_is_refused_costs_no_other(&self) {
         let running = self.usual().await;
         let addresses = ["jane@example.com", "bad@example.com", "joe@example.com"];
@@ -284,6 +301,7 @@ macro_rules! rehearsals {
             a_contact_is_suppressed_and_lifted_however_often_that_is_told,
             a_rate_limit_is_waited_for_and_nothing_more_is_asked_of_it,
             a_token_that_is_refused_is_tried_again_and_says_so,
+            a_credential_is_asked_about_by_a_read_and_a_refusal_is_told,
             one_contact_that_is_refused_costs_no_other,
             a_scope_is_its_list_and_what_is_global_is_every_list
         );

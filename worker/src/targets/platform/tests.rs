@@ -6,6 +6,9 @@ use common::{
     ledger::Accounted,
 };
 
+use common::outbound::Reply;
+use tokio::time::Instant;
+
 use super::{
     Call, Platform, Scopes, Teller,
     rehearsal::{lift, suppress, told},
@@ -23,6 +26,10 @@ impl Platform for Recording {
 
     fn batch(&self, _list: &str, suppress: bool) -> usize {
         if suppress { 4 } else { 1 }
+    }
+
+    async fn look(&self, _deadline: Instant) -> Result<Reply, Answer> {
+        Err(Answer::retry("it is away"))
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {

@@ -36,7 +36,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{
-    Kind, Rate, Setup, Target,
+    Ask, Guide, Kind, Rate, Setup, Target,
     platform::{self, Call, Platform, Scopes, read},
     ticket,
 };
@@ -50,6 +50,21 @@ pub(super) const KIND: Kind = Kind {
         calls: 1,
         per: Duration::from_secs(1),
     }),
+    guide: Guide::platform(
+        "Amazon SES",
+        &[
+            Ask::text("region", "the region, such as eu-central-1"),
+            Ask::text("access_key", "the id of the access key"),
+            Ask::token("the secret access key"),
+            Ask::usual_list(
+                "global",
+                "SES's list for every scope: global, which is the account's suppression list, or LIST or LIST:TOPIC of a contact list",
+            ),
+        ],
+        &[
+            "IAM: create a user with an access key that may do ses:GetAccount, ses:PutSuppressedDestination, ses:GetSuppressedDestination and ses:DeleteSuppressedDestination, for contact lists also ses:GetContact, ses:CreateContact and ses:UpdateContact.",
+        ],
+    ),
     build,
 };
 
@@ -114,6 +129,12 @@ fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
 impl Platform for Ses {
     fn slots(&self) -> u16 {
         1
+    }
+
+    /// <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_GetAccount.html>
+    async fn look(&self, deadline: Instant) -> Result<Reply, Answer> {
+        let path = ["v2", "email", "account"];
+        self.ask(Method::GET, &path, None, deadline).await
     }
 
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {

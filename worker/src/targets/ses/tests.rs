@@ -29,6 +29,9 @@ fn answer(request: &Received, parts: &[&str], listed: &mut Listed) -> Response<B
     if let Some(response) = refusal(request) {
         return response;
     }
+    if parts == ["v2", "email", "account"] {
+        return json(200, &json!({"SendingEnabled": true}));
+    }
     if let ["v2", "email", "suppression", "addresses", address @ ..] = parts {
         return suppression(request, address, listed);
     }
@@ -182,6 +185,7 @@ rehearsals!(
     a_contact_is_suppressed_and_lifted_however_often_that_is_told,
     a_rate_limit_is_waited_for_and_nothing_more_is_asked_of_it,
     a_token_that_is_refused_is_tried_again_and_says_so,
+    a_credential_is_asked_about_by_a_read_and_a_refusal_is_told,
     one_contact_that_is_refused_costs_no_other
 );
 

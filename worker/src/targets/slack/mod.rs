@@ -29,12 +29,20 @@ use tokio::{
 use url::Url;
 use uuid::Uuid;
 
-use super::{Kind, Setup, Target};
+use super::{Ask, Guide, Kind, Probe, Setup, Target};
 use common::outbound::Outbound;
 
 pub(super) const KIND: Kind = Kind {
     name: "slack",
     rate: Some(RATE),
+    guide: Guide {
+        title: "Slack",
+        asks: &[Ask::secret("url", "the incoming webhook's URL")],
+        events: &["unsubscribed", "complained"],
+        steps: &[
+            "api.slack.com/apps > your app > Incoming Webhooks: add one to a channel and copy its URL.",
+        ],
+    },
     build,
 };
 
@@ -102,6 +110,12 @@ impl Target for Slack {
     /// One after the other, so that events gather while a message is on its way, and become a digest.
     fn slots(&self) -> u16 {
         1
+    }
+
+    async fn probe(&self) -> Probe {
+        Probe::Unasked(
+            "an incoming webhook of Slack's takes messages and answers no questions: a test of the target posts one",
+        )
     }
 
     async fn deliver(&self, deliveries: &[Delivery]) -> Vec<Answer> {
