@@ -6,6 +6,7 @@ CREATE TABLE tokens (
     -- the first request that came by it, and a hash over what that said
     envelope_id TEXT   NOT NULL,
     said        TEXT   NOT NULL,
+    -- the largest number there is where another request came by it: it is kept for good
     seen_at     BIGINT NOT NULL
 );
 CREATE INDEX tokens_by_age ON tokens (seen_at);
