@@ -136,6 +136,26 @@ async fn what_was_said_of_the_new_address_later_stands() {
 }
 
 #[tokio::test]
+async fn of_two_addresses_that_become_one_within_a_second_each_is_carried() {
+    let (opt_out, third) = (crm("unsubscribed", OLD, "01"), "third@example.com");
+    for steps in [
+        [
+            (opt_out.clone(), 1),
+            (moved(third, NEW), 3),
+            (moved(OLD, NEW), 6),
+        ],
+        [
+            (moved(third, NEW), 2),
+            (moved(OLD, NEW), 4),
+            (opt_out.clone(), 6),
+        ],
+    ] {
+        let bench = after(&steps).await;
+        assert_eq!(standing(&bench, NEW).await.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn it_goes_from_address_to_address_and_a_ring_of_them_comes_to_rest() {
     let third = "third@example.com";
     let bench = after(&[
