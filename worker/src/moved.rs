@@ -22,7 +22,7 @@ use common::{
     queue::{Message, Priority, QueueName},
     request::Request,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::App;
@@ -37,6 +37,12 @@ struct Change {
     before: Contact,
     since: Contact,
     event: Uuid,
+}
+
+impl Change {
+    fn addresses(&self) -> [&str; 2] {
+        [&self.before.address, &self.since.address]
+    }
 }
 
 /// What is to be entered besides, now that these are recorded. Where no source tells of changes of address it asks nothing.
@@ -73,6 +79,7 @@ pub(crate) async fn carried(
     if changes.is_empty() {
         return Ok(vec![]);
     }
+    once_each(&mut changes);
     let both = changes
         .iter()
         .flat_map(|change| [&change.before, &change.since]);
@@ -109,6 +116,13 @@ fn changes(owned: &[&Event], telling: &BTreeMap<&str, Moves>) -> Vec<Change> {
     pairs.collect()
 }
 
+/// A change that several audiences told of is one, and the same one whatever was recorded together.
+fn once_each(changes: &mut Vec<Change>) {
+    changes
+        .sort_by(|one, other| (one.addresses(), one.event).cmp(&(other.addresses(), other.event)));
+    changes.dedup_by(|one, other| one.addresses() == other.addresses());
+}
+
 fn may_be_carried(event: &Event) -> bool {
     let is_email = |contact: &Contact| contact.channel == Channel::Email;
     event.effect == Effect::Suppress
@@ -130,15 +144,15 @@ fn tell(change: &Change, stands: &HashMap<String, Vec<Suppression>>) -> Option<M
         })
     };
     let standing = of(&change.before).unwrap_or_default().iter();
-    let drafts: Vec<_> = standing
+    let (from, drafts): (Vec<_>, Vec<_>) = standing
         .filter(|register| register.state == Standing::Active)
         .filter(is_news)
-        .filter_map(|register| draft(change, register))
-        .collect();
+        .filter_map(|register| Some((register.event_id, draft(change, register)?)))
+        .unzip();
     let request = Request {
         actor: ACTOR.to_owned(),
         action: CHANGED.to_owned(),
-        request: json!({ "event": change.event }),
+        request: json!({ "event": change.event, "carried_from": from }),
         drafts,
     };
     (!request.drafts.is_empty()).then(|| Message {
@@ -156,7 +170,8 @@ fn draft(change: &Change, register: &Suppression) -> Option<Draft> {
         Lane::Manual => Kind::Suppressed,
         Lane::Deliverability => return None,
     };
-    // By what it says and not by the event that said it: so a ring of addresses comes to an end.
+    // By what it says and not by the event that said it: so a ring of addresses comes to an end. Nor is that in the event,
+    // which says the same whoever told of it, but in the request.
     let identity = [
         CHANGED,
         &change.since.address,
@@ -166,10 +181,6 @@ fn draft(change: &Change, register: &Suppression) -> Option<Draft> {
         &register.occurred_at.to_string(),
     ];
     let identity = Identity::Derived(identity.map(str::to_owned).to_vec());
-    let told: [(&str, Value); 2] = [
-        ("told_by", json!(change.event)),
-        ("carried_from", json!(register.event_id)),
-    ];
     Some(Draft {
         contact: Some(change.since.clone()),
         scope: Some(register.scope.clone()),
@@ -181,10 +192,82 @@ fn draft(change: &Change, register: &Suppression) -> Option<Draft> {
             source: register.source.clone(),
             lane: register.lane,
         }),
-        metadata: told
-            .map(|(key, value)| (key.to_owned(), value))
-            .into_iter()
-            .collect(),
         ..Draft::new(kind, CHANGED, identity)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use common::{
+        clock,
+        event::{Origin, Undetermined},
+        request::SOURCE,
+    };
+
+    use super::*;
+
+    fn change(before: &str, since: &str, event: u128) -> Change {
+        Change {
+            before: Contact::email(before).unwrap(),
+            since: Contact::email(since).unwrap(),
+            event: Uuid::from_u128(event),
+        }
+    }
+
+    fn opted_out(email: &str) -> Suppression {
+        Suppression {
+            id: Uuid::from_u128(1),
+            state: Standing::Active,
+            channel: Channel::Email,
+            contact: email.to_owned(),
+            scope: "news".to_owned(),
+            source: "shop".to_owned(),
+            lane: Lane::Consent,
+            occurred_at: clock::now(),
+            event_id: Uuid::from_u128(2),
+            kind: Kind::Unsubscribed,
+            reason: None,
+            origin: Origin::Recipient,
+        }
+    }
+
+    #[test]
+    fn whoever_told_of_it_what_is_carried_is_the_same_event_and_the_request_says_who() {
+        let stands = HashMap::from([(
+            "old@example.com".to_owned(),
+            vec![opted_out("old@example.com")],
+        )]);
+        let told = |event: u128| {
+            let change = change("old@example.com", "new@example.com", event);
+            let message = tell(&change, &stands).unwrap();
+            let envelope = envelope::decode(message.body).unwrap().remove(0);
+            let request: Request = serde_json::from_slice(&envelope.body).unwrap();
+            let id = Uuid::from_u128;
+            let evidence = json!({ "event": id(event), "carried_from": [id(2)] });
+            assert_eq!(request.request, evidence);
+            let draft = request.drafts.into_iter().next().unwrap();
+            draft.into_event(&envelope, SOURCE, Undetermined::Suppress)
+        };
+        let (one, other) = (told(8), told(9));
+        assert_eq!(one.id, other.id);
+        assert_eq!(one.fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn a_change_that_several_told_of_is_told_once_and_by_the_same_event_in_any_order() {
+        let [old, new, third] = ["old@example.com", "new@example.com", "third@example.com"];
+        for events in [[7, 8, 9], [9, 7, 8]] {
+            let mut changes = events
+                .map(|event| change(old, new, event))
+                .into_iter()
+                .collect::<Vec<_>>();
+            changes.insert(1, change(old, third, 1));
+            once_each(&mut changes);
+            let left: Vec<_> = changes
+                .iter()
+                .map(|it| (it.addresses(), it.event.as_u128()))
+                .collect();
+            assert_eq!(left, [([old, new], 7), ([old, third], 1)]);
+        }
+    }
 }

@@ -23,7 +23,8 @@ const EVERY: Duration = Duration::from_mins(10);
 /// Rows of one step: a few milliseconds' work.
 const STEP: i64 = 200;
 
-/// How long a token is kept: its signature holds for two days at most, a day of which its time may lie ahead.
+/// How long a token is kept that nobody else came by: its signature holds for two days at most, a day of which its time may
+/// lie ahead.
 const TOKENS: SignedDuration = SignedDuration::from_hours(72);
 
 /// A step is followed by a pause so many times as long.

@@ -4,7 +4,7 @@
 //! envelope that came by a token has it, and so do its repeats, which say the same; any other is told from them here. A token
 //! is taken before the envelope is recorded, and may be taken twice: it is that envelope's already.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -42,7 +42,7 @@ impl Token {
 
 impl Ledger {
     /// Takes the tokens, the first of each in their order. The answer names the envelopes that came by a token of another
-    /// one which said something else, each with that other one.
+    /// one which said something else, each with that other one; such a token is kept for good.
     pub async fn take_tokens(&self, tokens: &[Token]) -> Result<HashMap<Uuid, Uuid>> {
         // In the order of their ids, as all workers write rows.
         let mut first = BTreeMap::new();
@@ -74,16 +74,25 @@ impl Ledger {
                 taken.insert(id(0)?, (id(1)?, id(2)?));
             }
         }
-        transaction.commit().await?;
         let others = tokens.iter().filter_map(|token| {
             let (envelope, said) = taken.get(&token.id)?;
             let is_other = *envelope != token.envelope && *said != token.said;
-            is_other.then_some((token.envelope, *envelope))
+            is_other.then_some((token, *envelope))
         });
-        Ok(others.collect())
+        let others: Vec<_> = others.collect();
+        // What is in quarantine may be tried again at any time, which no signature limits.
+        let contested: BTreeSet<_> = others.iter().map(|(it, _)| it.id.to_string()).collect();
+        let contested: Vec<_> = contested.iter().map(|id| json!({ "id": id })).collect();
+        let text = "
+            UPDATE tokens SET seen_at = 9223372036854775807
+            FROM {rows} WHERE tokens.id = rows.value->>'id' AND tokens.id {listed}";
+        self.put(&mut transaction, text, &contested).await?;
+        transaction.commit().await?;
+        let refused = others.iter().map(|(token, first)| (token.envelope, *first));
+        Ok(refused.collect())
     }
 
-    /// Removes at most `most` tokens that were taken before, and says how many it removed.
+    /// Removes at most `most` tokens that were taken before and are not kept for good, and says how many it removed.
     pub async fn expire_tokens(&self, before: Timestamp, most: i64) -> Result<u64> {
         let text = "
             DELETE FROM tokens WHERE id IN (

@@ -134,7 +134,7 @@ fn draft(fields: &json::Fields, envelope: &Envelope) -> Result<Draft, Malformed>
         bounce_class: class,
         reason,
         campaign_id: fields.label("data[campaign_id]"),
-        ..of(fields, envelope, (kind, &name), contact, occurred_at)
+        ..of(fields, envelope, (kind, &name), contact, occurred_at, &[])
     })
 }
 
@@ -155,8 +155,10 @@ fn moved(fields: &json::Fields, envelope: &Envelope) -> json::Told {
         }
     };
     let at = fields.utc("fired_at");
+    let change = [&before, &since].map(|contact| Some(contact.address.clone()));
     let told = |name: &str, contact: Contact| {
-        Ok(of(fields, envelope, (Kind::Other, name), Some(contact), at))
+        let what = (Kind::Other, name);
+        Ok(of(fields, envelope, what, Some(contact), at, &change))
     };
     // Spelt otherwise it is the same one.
     if before.address == since.address {
@@ -165,18 +167,18 @@ fn moved(fields: &json::Fields, envelope: &Envelope) -> json::Told {
     vec![told(MOVES.since, since), told(MOVES.before, before)]
 }
 
-/// What all events have.
+/// What all events have. Both addresses of a `change` are in the ids of both its events, so that one envelope brings both: of
+/// two addresses that become one within a second, the events of that one would else be the same.
 fn of(
     fields: &json::Fields,
     envelope: &Envelope,
     (kind, name): (Kind, &str),
     contact: Option<Contact>,
     occurred_at: Option<Timestamp>,
+    change: &[Option<String>],
 ) -> Draft {
     let sent = IDENTITY.iter().map(|key| fields.text(key));
-    // An address may be the new one and the old one within a second.
-    let before = (name == MOVES.before).then(|| Some(name.to_owned()));
-    let sent = sent.chain(before);
+    let sent = sent.chain(change.iter().cloned());
     let identity = json::derived(sent, contact.as_ref(), occurred_at, envelope);
     Draft {
         contact,
@@ -271,6 +273,27 @@ mod tests {
             Mailchimp.priority(body("profile").as_bytes()),
             Priority::Bulk
         );
+    }
+
+    #[test]
+    fn the_two_events_of_a_change_are_of_no_other_change() {
+        let ids = |body: &str| -> Vec<_> {
+            let results = parse(&Mailchimp, body).unwrap().into_iter();
+            results.map(|it| it.unwrap().id).collect()
+        };
+        let told = body("upemail");
+        let other_old = changed(told, "api%2Bold%40", "api%2Bolder%40");
+        let other_new = changed(told, "api%2Bnew%40", "api%2Bnewer%40");
+        let back = changed(told, "new%40", "x%40");
+        let back = changed(&back, "old%40", "new%40");
+        let back = changed(&back, "x%40", "old%40");
+        let all: Vec<_> = [told, &other_old, &other_new, &back]
+            .into_iter()
+            .flat_map(ids)
+            .collect();
+        let distinct: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!((all.len(), distinct.len()), (8, 8));
+        assert_eq!(ids(told), ids(told));
     }
 
     #[test]

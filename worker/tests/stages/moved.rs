@@ -28,8 +28,12 @@ const NEW: &str = "new@example.com";
 type Step = (&'static str, String);
 
 fn moved(from: &str, to: &str) -> Step {
+    moved_in("a6b5", from, to)
+}
+
+fn moved_in(audience: &str, from: &str, to: &str) -> Step {
     let body = format!(
-        "type=upemail&fired_at=2026-03-26+22:15:09&data[list_id]=a6b5&data[new_id]=51da&data[new_email]={to}&data[old_email]={from}"
+        "type=upemail&fired_at=2026-03-26+22:15:09&data[list_id]={audience}&data[new_id]=51da&data[new_email]={to}&data[old_email]={from}"
     );
     ("audience", body)
 }
@@ -133,6 +137,46 @@ async fn what_was_said_of_the_new_address_later_stands() {
     let stands = standing(&bench, NEW).await;
     assert_eq!(stands.len(), 1, "only what was said after it: {stands:?}");
     assert_eq!(stands[0].occurred_at.to_string(), "2026-03-03T00:00:00Z");
+}
+
+#[tokio::test]
+async fn what_two_audiences_tell_of_is_carried_once() {
+    let bench = after(&[
+        (moved_in("a6b5", OLD, NEW), 2),
+        (moved_in("c8d7", OLD, NEW), 4),
+        (crm("unsubscribed", OLD, "01"), 6),
+    ])
+    .await;
+    assert_eq!(standing(&bench, NEW).await.len(), 1);
+    let filter = EventFilter::default();
+    let events = bench.ledger.events(&filter, 50, None).await.unwrap();
+    let carried = events
+        .items
+        .iter()
+        .filter(|it| it.provider_event == "address.changed");
+    let carried: Vec<_> = carried.collect();
+    assert_eq!(carried.len(), 1);
+    assert!(carried[0].metadata.is_empty(), "{carried:?}");
+}
+
+#[tokio::test]
+async fn of_two_addresses_that_become_one_within_a_second_each_is_carried() {
+    let (opt_out, third) = (crm("unsubscribed", OLD, "01"), "third@example.com");
+    for steps in [
+        [
+            (opt_out.clone(), 1),
+            (moved(third, NEW), 3),
+            (moved(OLD, NEW), 6),
+        ],
+        [
+            (moved(third, NEW), 2),
+            (moved(OLD, NEW), 4),
+            (opt_out.clone(), 6),
+        ],
+    ] {
+        let bench = after(&steps).await;
+        assert_eq!(standing(&bench, NEW).await.len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod hostile;
 mod keys;
 mod leases;
 mod listing;
+mod moved;
 mod plans;
 mod quarantine;
 mod recording;

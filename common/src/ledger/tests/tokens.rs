@@ -69,3 +69,22 @@ async fn tokens_go_when_they_can_no_longer_be_used() {
         assert!(ledger.take_tokens(&another).await.unwrap().is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_token_that_another_envelope_came_by_is_kept_for_good() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let (first, forged, later) = (envelope(), envelope(), envelope());
+        let told = async |token: Token| ledger.take_tokens(&[token]).await.unwrap();
+        told(token("1", &first, Kind::Opened)).await;
+        told(token("2", &first, Kind::Opened)).await;
+        let made_up = token("1", &forged, Kind::Complained);
+        let refused = HashMap::from([(forged.id, first.id)]);
+        assert_eq!(told(made_up).await, refused);
+        let ahead = clock::now() + jiff::SignedDuration::from_mins(1);
+        let gone = ledger.expire_tokens(ahead, 10).await.unwrap();
+        assert_eq!(gone, 1, "that of which no other came");
+        assert_eq!(told(made_up).await, refused, "tried again much later");
+        let repeat = token("1", &later, Kind::Opened);
+        assert_eq!(told(repeat).await, HashMap::new());
+    }
+}
