@@ -230,12 +230,39 @@ async fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
             "targets add file --mirrors shop",
             "targets[0].mirrors: is \"shop\"",
         ),
+        (
+            "sources add postmark --set password=s3cret --set auth.password=s3cret",
+            "--set auth.password is given twice",
+        ),
+        (
+            "sources add brevo --set format.a=s3cret --set format.a.b=c",
+            "has a setting twice, or by itself and as a table",
+        ),
+        (
+            "targets add file --set name=log",
+            "--set name is no setting",
+        ),
     ] {
         let (code, said) = run(&file, &line.split(' ').collect::<Vec<_>>()).await;
         assert_eq!(code, Some(1), "{line}: {said}");
         assert!(said.contains(why), "{line}: {said}");
+        assert!(!said.contains("s3cret"), "{line}: {said}");
         assert_eq!(read(&file), before, "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_credential_s_setting_may_be_said_as_the_file_has_it() {
+    let (_folder, file) = file("");
+    let settings = ["--set", "auth.password=s3cret", "--set", "auth.username=me"];
+    let postmark = ["sources", "add", "postmark"];
+    let said = done(&file, &[&postmark[..], &settings].concat()).await;
+    assert!(said.contains("me:PASSWORD@"), "{said}");
+    let now = read(&file);
+    assert!(
+        now.contains("username = \"me\"") && !now.contains("s3cret"),
+        "{now}"
+    );
 }
 
 /// Whoever names a variable will set it.

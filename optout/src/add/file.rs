@@ -9,6 +9,7 @@ use std::{
     io::{ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use anyhow::{Context, bail};
@@ -94,10 +95,19 @@ impl ConfigFile {
         let made = section.variables(&self.environment);
         environment
             .extend(made.filter_map(|(name, made)| Some((name.to_owned(), made?.to_owned()))));
-        let loaded = Loaded::from_text(&self.joined(text), environment).with_context(|| {
-            let list = section.list();
-            format!("no [[{list}]] can stand at the end of {}: where {list} are written as one list, `{list} = [...]`, turn them into [[{list}]]", self.path.display())
-        })?;
+        // None of the parser's words are passed on: they have the line that it stumbles over, with the secret in it.
+        let Ok(loaded) = Loaded::from_text(&self.joined(text), environment) else {
+            let (list, title) = (section.list(), section.title());
+            if toml::Table::from_str(text).is_err() {
+                bail!(
+                    "{title} has a setting twice, or by itself and as a table, such as `scopes` and `scopes.news`"
+                );
+            }
+            bail!(
+                "{title} cannot stand at the end of {}: where {list} are written as one list, `{list} = [...]`, turn them into [[{list}]]",
+                self.path.display()
+            );
+        };
         let outlets = worker::outlets(&loaded.config)?;
         let before: BTreeSet<_> = self
             .mistakes()

@@ -54,16 +54,19 @@ fn setting(text: &str) -> Result<(String, String), String> {
 struct Given(BTreeMap<String, String>);
 
 impl Given {
-    fn new(settings: Vec<(String, String)>) -> anyhow::Result<Self> {
+    /// Those of a credential may be said as the file has them, `auth.token`, or without: they are the same. What has an
+    /// option of its own is none.
+    fn new(settings: Vec<(String, String)>, options: &[&str]) -> anyhow::Result<Self> {
         let mut given = BTreeMap::new();
-        for (key, value) in settings {
-            if matches!(key.as_str(), "provider" | "kind" | "auth.kind") {
+        for (said, value) in settings {
+            let key = said.strip_prefix("auth.").unwrap_or(&said);
+            if options.contains(&key) {
                 bail!(
-                    "--set {key} is no setting: it is said by an option or an argument of its own"
+                    "--set {said} is no setting: it is said by an option or an argument of its own"
                 );
             }
-            if given.insert(key.clone(), value).is_some() {
-                bail!("--set {key} is given twice");
+            if given.insert(key.to_owned(), value).is_some() {
+                bail!("--set {said} is given twice");
             }
         }
         Ok(Self(given))

@@ -63,7 +63,7 @@ fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> {
         guide: provider.guide(),
         suit: suit(asker, provider, options.auth)?,
         base: base(asker, config, provider, options.url)?,
-        given: Given::new(options.common.settings)?,
+        given: Given::new(options.common.settings, &["provider", "kind"])?,
         section: Section::new("sources", &name),
         entered: vec![],
     };

@@ -56,7 +56,10 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
         .map(|target| target.name.as_str())
         .collect();
     let name = name(asker, options.common.name, kind.name, &taken)?;
-    let mut given = Given::new(options.common.settings)?;
+    let mut given = Given::new(
+        options.common.settings,
+        &["kind", "name", "events", "mirrors"],
+    )?;
     let mut section = Section::new("targets", &name);
     section.set(&["kind"], kind.name);
     let told = steps(&format!("At {}:", kind.guide.title), kind.guide.steps);
