@@ -5,9 +5,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirBuilder, File, Metadata, Permissions},
+    fs,
     io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -17,21 +16,20 @@ use common::{
     config::{Loaded, USUAL, environment},
     settings::Mistake,
 };
-use secrecy::{ExposeSecret, SecretString};
 use tempfile::NamedTempFile;
 use worker::Outlets;
 
-use super::{is_later, section::Section};
-
-/// Where secrets are kept, beside the file.
-const SECRETS: &str = "secrets";
+use super::{
+    is_later,
+    keep::{Owner, SECRETS, keep, own, sync},
+    section::Section,
+};
 
 pub(super) struct ConfigFile {
     /// Symbolic links are followed: what is replaced is the file itself.
     path: PathBuf,
     text: String,
-    /// None where there is no such file yet.
-    there: Option<Metadata>,
+    owner: Owner,
     environment: BTreeMap<String, String>,
     loaded: Loaded,
 }
@@ -59,7 +57,7 @@ impl ConfigFile {
         Ok(Self {
             path,
             text,
-            there,
+            owner: Owner::of(there),
             environment,
             loaded,
         })
@@ -160,51 +158,11 @@ impl ConfigFile {
             section.name()
         );
         for (key, secret) in section.secrets() {
-            let path = self.keep_one(&format!("{what}-{key}"), secret)?;
+            let folder = self.path.with_file_name(SECRETS);
+            let path = keep(&folder, &self.owner, &format!("{what}-{key}"), secret)?;
             kept.push((key, path));
         }
         Ok(())
-    }
-
-    /// Another file's secret may have that name: then it is kept by another one.
-    fn keep_one(&self, name: &str, secret: &SecretString) -> anyhow::Result<PathBuf> {
-        let folder = self.path.with_file_name(SECRETS);
-        let failed = || format!("cannot keep a secret in {}", folder.display());
-        if folder.to_str().is_none() {
-            bail!(
-                "{}: its name is no text, which a configuration could refer to",
-                failed()
-            );
-        }
-        if !folder.exists() {
-            let mode = if self.is_of_a_group() { 0o750 } else { 0o700 };
-            let created = DirBuilder::new().mode(mode).create(&folder);
-            created.with_context(failed)?;
-            self.give(&folder).with_context(failed)?;
-        }
-        let mut file = NamedTempFile::new_in(&folder).with_context(failed)?;
-        let line = format!("{}\n", secret.expose_secret());
-        file.write_all(line.as_bytes()).with_context(failed)?;
-        self.give(file.path()).with_context(failed)?;
-        let mode = if self.is_of_a_group() { 0o640 } else { 0o600 };
-        let permissions = Permissions::from_mode(mode);
-        file.as_file()
-            .set_permissions(permissions)
-            .with_context(failed)?;
-        file.as_file().sync_all().with_context(failed)?;
-        let numbered = (2..1000).map(|number| format!("{name}-{number}"));
-        for name in [name.to_owned()].into_iter().chain(numbered) {
-            let path = folder.join(name);
-            match file.persist_noclobber(&path) {
-                Ok(_) => {
-                    sync(&folder).with_context(failed)?;
-                    return Ok(path);
-                }
-                Err(error) if error.error.kind() == ErrorKind::AlreadyExists => file = error.file,
-                Err(error) => return Err(error.error).with_context(failed),
-            }
-        }
-        bail!("{}: there is no name left", failed())
     }
 
     /// Written beside and renamed, so that nobody reads half of it, with the mode and the owner that it had.
@@ -224,34 +182,9 @@ impl ConfigFile {
         let mut file = NamedTempFile::new_in(folder).with_context(failed)?;
         file.write_all(self.joined(section).as_bytes())
             .with_context(failed)?;
-        self.give(file.path()).with_context(failed)?;
-        let mode = self.there.as_ref().map_or(0o600, Metadata::mode);
-        let permissions = Permissions::from_mode(mode & 0o7777);
-        file.as_file()
-            .set_permissions(permissions)
-            .with_context(failed)?;
-        file.as_file().sync_all().with_context(failed)?;
+        own(&file, &self.owner, self.owner.mode()).with_context(failed)?;
         file.persist(&self.path).with_context(failed)?;
         sync(folder).with_context(failed)
-    }
-
-    /// Gives it to whom the configuration file is, who reads it: a service, perhaps, where root adds to it.
-    fn give(&self, path: &Path) -> std::io::Result<()> {
-        let Some(there) = &self.there else {
-            return Ok(());
-        };
-        let made = fs::metadata(path)?;
-        if (made.uid(), made.gid()) == (there.uid(), there.gid()) {
-            return Ok(());
-        }
-        chown(path, Some(there.uid()), Some(there.gid()))
-    }
-
-    /// Whether it is root's, and a service reads it as one of its group.
-    fn is_of_a_group(&self) -> bool {
-        let of_a_group =
-            |there: &Metadata| there.uid() == 0 && there.gid() != 0 && there.mode() & 0o040 != 0;
-        self.there.as_ref().is_some_and(of_a_group)
     }
 
     fn joined(&self, section: &str) -> String {
@@ -265,13 +198,10 @@ impl ConfigFile {
     }
 }
 
-/// A new name is durable only when its folder is.
-fn sync(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn source() -> Section {
@@ -291,6 +221,14 @@ mod tests {
 
     fn refused(file: &ConfigFile) -> String {
         format!("{:#}", file.add(&source()).unwrap_err())
+    }
+
+    fn secrets(folder: &tempfile::TempDir) -> Vec<String> {
+        let there = fs::read_dir(folder.path().join(SECRETS)).unwrap();
+        let names = there.map(|one| one.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
     }
 
     #[test]
@@ -332,9 +270,13 @@ mod tests {
             .add(&source())
             .unwrap();
         assert_eq!(fs::metadata(&new).unwrap().mode() & 0o777, 0o600);
-        // Both have a secret of that name.
-        let secrets = fs::read_dir(folder.path().join(SECRETS)).unwrap();
-        assert_eq!(secrets.count(), 2);
+        // Both have a secret of that name, beside what keeps them from version control.
+        assert_eq!(
+            secrets(&folder),
+            [".gitignore", "source-shop-token", "source-shop-token-2"]
+        );
+        let ignored = folder.path().join(SECRETS).join(".gitignore");
+        assert_eq!(fs::read_to_string(ignored).unwrap(), "*\n");
     }
 
     #[test]
@@ -348,8 +290,7 @@ mod tests {
         fs::write(&path, "sources = []\n").unwrap();
         let listed = ConfigFile::open(Some(&path)).unwrap();
         assert!(refused(&listed).contains("turn them into [[sources]]"));
-        let secrets = fs::read_dir(folder.path().join(SECRETS)).unwrap();
-        assert_eq!(secrets.count(), 0);
+        assert_eq!(secrets(&folder), [".gitignore"]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

@@ -13,6 +13,7 @@
 mod ask;
 mod credential;
 mod file;
+mod keep;
 mod section;
 pub(crate) mod source;
 pub(crate) mod target;
