@@ -22,6 +22,7 @@ use worker::Outlets;
 use super::{
     is_later,
     keep::{Owner, SECRETS, keep, own, sync},
+    note,
     section::Section,
 };
 
@@ -184,7 +185,14 @@ impl ConfigFile {
             .with_context(failed)?;
         own(&file, &self.owner, self.owner.mode()).with_context(failed)?;
         file.persist(&self.path).with_context(failed)?;
-        sync(folder).with_context(failed)
+        // The file names the secrets from here on: that it may be lost with the power is no reason to take them away.
+        if let Err(error) = sync(folder) {
+            note(&format!(
+                "{} was written, but it is not known whether that outlasts a loss of power: {error}",
+                self.path.display()
+            ));
+        }
+        Ok(())
     }
 
     fn joined(&self, section: &str) -> String {
