@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, File},
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
     str::FromStr,
@@ -126,8 +126,13 @@ impl ConfigFile {
         Ok((loaded, outlets))
     }
 
-    /// Keeps the secrets, then writes the section at the end of the file. Where the secrets are, by their keys.
+    /// Keeps the secrets, then writes the section at the end of the file. Where the secrets are, by their keys. Two that add at
+    /// once take turns: the later one finds the file changed.
     pub(super) fn add(&self, section: &Section) -> anyhow::Result<Vec<(String, PathBuf)>> {
+        let folder = self.folder();
+        let turn = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
+        // Held until it ends, or the process does.
+        let _turn = turn.with_context(|| format!("cannot lock {}", folder.display()))?;
         let mut kept = vec![];
         let added = self.keep(section, &mut kept).and_then(|()| {
             let mut places = kept.iter();
@@ -179,7 +184,7 @@ impl ConfigFile {
                 self.path.display()
             );
         }
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let folder = self.folder();
         let mut file = NamedTempFile::new_in(folder).with_context(failed)?;
         file.write_all(self.joined(section).as_bytes())
             .with_context(failed)?;
@@ -193,6 +198,10 @@ impl ConfigFile {
             ));
         }
         Ok(())
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
     }
 
     fn joined(&self, section: &str) -> String {
@@ -285,6 +294,27 @@ mod tests {
         );
         let ignored = folder.path().join(SECRETS).join(".gitignore");
         assert_eq!(fs::read_to_string(ignored).unwrap(), "*\n");
+    }
+
+    #[test]
+    fn of_two_that_add_at_once_one_is_refused_and_neither_is_lost() {
+        for _ in 0..50 {
+            let (folder, path) = file("");
+            let both = [(), ()].map(|()| ConfigFile::open(Some(&path)).unwrap());
+            let start = std::sync::Barrier::new(2);
+            let added = std::thread::scope(|scope| {
+                let add = |file| {
+                    start.wait();
+                    ConfigFile::add(file, &source()).is_ok()
+                };
+                let running = both.each_ref().map(|file| scope.spawn(|| add(file)));
+                running.map(|one| one.join().unwrap())
+            });
+            assert_eq!(added.iter().filter(|added| **added).count(), 1);
+            let now = fs::read_to_string(&path).unwrap();
+            assert_eq!(now.matches("[[sources]]").count(), 1);
+            assert_eq!(secrets(&folder).len(), 2, "the other's is gone");
+        }
     }
 
     #[test]
