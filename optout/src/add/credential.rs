@@ -10,7 +10,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use toml::Value;
 
-use super::{Given, ask::Asker, file::ConfigFile, note, say, section::Section, steps, with_steps};
+use super::{
+    Given,
+    ask::Asker,
+    file::ConfigFile,
+    note, say,
+    section::{Section, parsed},
+    steps, with_steps,
+};
 
 /// What stands where nobody has said how ingress is reached.
 pub(super) const SOMEWHERE: &str = "https://YOUR-HOST";
@@ -214,7 +221,7 @@ impl Adding<'_> {
                 self.guide.title
             ),
         };
-        self.section.set(&["auth", key], text);
+        self.section.text(&["auth", key], &text);
         Ok(())
     }
 
@@ -230,8 +237,6 @@ impl Adding<'_> {
                 "topics is missing, whose messages are taken: --set topics=arn:aws:sns:..., several with commas between"
             ),
         };
-        let listed: Option<toml::Table> = format!("value = {text}").parse().ok();
-        let listed = listed.and_then(|mut table| table.remove("value"));
         let split = || {
             text.split(',')
                 .map(|topic| Value::from(topic.trim()))
@@ -239,7 +244,7 @@ impl Adding<'_> {
         };
         self.section.set(
             &["auth", "topics"],
-            listed.unwrap_or_else(|| Value::Array(split())),
+            parsed(&text).unwrap_or_else(|| Value::Array(split())),
         );
         Ok(())
     }

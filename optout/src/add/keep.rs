@@ -74,8 +74,11 @@ pub(super) fn keep(
     file.write_all(line.as_bytes()).with_context(failed)?;
     let mode = if owner.is_of_a_group() { 0o640 } else { 0o600 };
     own(&file, owner, mode).with_context(failed)?;
+    // A header, which is somebody's word, may be called anything.
+    let is_usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let name = name.replace(|c| !is_usual(c), "_");
     let numbered = (2..1000).map(|number| format!("{name}-{number}"));
-    for name in [name.to_owned()].into_iter().chain(numbered) {
+    for name in [name.clone()].into_iter().chain(numbered) {
         let path = folder.join(name);
         match file.persist_noclobber(&path) {
             Ok(_) => {

@@ -49,11 +49,13 @@ impl Section {
 
     /// A secret as somebody said it: a reference stays one. A variable that is not set is to be what is made.
     pub(super) fn secret(&mut self, key: &[&str], text: &str, made: Option<SecretString>) {
-        let entry = match text.split_once(':') {
-            Some(("env", name)) => Entry::Variable(name.to_owned(), made),
-            Some(("file", _)) => Entry::Plain(text.into()),
-            _ => Entry::Secret(text.into()),
-        };
+        let entry = reference(text, made).unwrap_or_else(|| Entry::Secret(text.into()));
+        self.enter(key, entry);
+    }
+
+    /// What is no secret, or may be one that is referred to.
+    pub(super) fn text(&mut self, key: &[&str], text: &str) {
+        let entry = reference(text, None).unwrap_or_else(|| Entry::Plain(text.into()));
         self.enter(key, entry);
     }
 
@@ -64,9 +66,10 @@ impl Section {
 
     /// A setting as it stands on a command line: TOML, or else the text itself.
     pub(super) fn read(&mut self, key: &[&str], text: &str) {
-        let table: Option<toml::Table> = format!("value = {text}").parse().ok();
-        let value = table.and_then(|mut table| table.remove("value"));
-        self.set(key, value.unwrap_or_else(|| text.into()));
+        match parsed(text) {
+            Some(value) => self.set(key, value),
+            None => self.text(key, text),
+        }
     }
 
     fn enter(&mut self, key: &[&str], entry: Entry) {
@@ -166,6 +169,21 @@ impl Section {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+}
+
+/// The value that a text is, if it is TOML.
+pub(super) fn parsed(text: &str) -> Option<Value> {
+    let table: Option<toml::Table> = format!("value = {text}").parse().ok();
+    table.and_then(|mut table| table.remove("value"))
+}
+
+/// What says where a value is to be had.
+fn reference(text: &str, made: Option<SecretString>) -> Option<Entry> {
+    match text.split_once(':') {
+        Some(("env", name)) => Some(Entry::Variable(name.to_owned(), made)),
+        Some(("file", _)) => Some(Entry::Plain(text.into())),
+        _ => None,
     }
 }
 

@@ -74,7 +74,7 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
         let filled = fill(asker, &mut section, &mut given, *ask);
         filled.map_err(|missing| with_steps(asker, missing, &told))?;
     }
-    rest(&mut section, given);
+    rest(&mut section, given)?;
     if !options.unchecked && !is_taken(&file, &section, asker, kind).await? {
         return Ok(ExitCode::FAILURE);
     }
@@ -221,20 +221,25 @@ fn plain(section: &mut Section, key: &[&str], text: &str) {
     if text.starts_with('[') {
         section.read(key, text);
     } else {
-        section.set(key, text);
+        section.text(key, text);
     }
 }
 
 /// What else was given.
-fn rest(section: &mut Section, given: Given) {
+fn rest(section: &mut Section, given: Given) -> anyhow::Result<()> {
     for (key, text) in given.0 {
         let parts: Vec<_> = key.splitn(2, '.').collect();
         match parts[..] {
             ["secret" | "token"] => section.secret(&[&key], &text, None),
+            ["headers", _] => section.secret(&parts, &text, None),
+            ["headers"] => bail!(
+                "--set headers: each is said by itself, --set headers.NAME=VALUE, since it may be a secret"
+            ),
             ["scopes" | "statements", _] => plain(section, &parts, &text),
             _ => section.read(&parts, &text),
         }
     }
+    Ok(())
 }
 
 /// Whether the system takes the credential, or somebody wants it written all the same.
