@@ -173,15 +173,15 @@ fn fill(asker: Asker, section: &mut Section, given: &mut Given, ask: Ask) -> any
     let key: Vec<_> = ask.key.splitn(2, '.').collect();
     let answer = given.take(ask.key);
     match (ask.answer, answer) {
-        (Wanted::Secret, Some(text)) => section.secret(&key, &text, None),
-        (Wanted::Signing, Some(text)) => section.secret(&key, &text, Some(standard_secret())),
+        (Wanted::Secret, Some(text)) => section.secret(&key, &text, None)?,
+        (Wanted::Signing, Some(text)) => section.secret(&key, &text, Some(standard_secret()))?,
         (Wanted::Signing, None) if given.0.get("sign").is_some_and(|sign| sign == "false") => {}
         (Wanted::Signing, None) => section.make(&key, standard_secret()),
         (Wanted::Secret, None) if asker.can_ask() => {
             let typed = asker.secret(&capital(ask.what), false)?;
-            section.secret(&key, &typed.unwrap_or_default(), None);
+            section.secret(&key, &typed.unwrap_or_default(), None)?;
         }
-        (Wanted::Text | Wanted::Usually(_), Some(text)) => plain(section, &key, &text),
+        (Wanted::Text | Wanted::Usually(_), Some(text)) => section.text(&key, &text),
         (Wanted::Text, None) if is_in_table(given, ask.key) => {}
         (Wanted::Text, None) if asker.can_ask() => {
             section.set(&key, asker.text(&capital(ask.what), None, |_| Ok(()))?);
@@ -216,26 +216,17 @@ fn is_in_table(given: &Given, key: &str) -> bool {
     table.is_some_and(|table| given.0.keys().any(|key| key.starts_with(&table)))
 }
 
-/// A text, or several as a list of TOML.
-fn plain(section: &mut Section, key: &[&str], text: &str) {
-    if text.starts_with('[') {
-        section.read(key, text);
-    } else {
-        section.text(key, text);
-    }
-}
-
 /// What else was given.
 fn rest(section: &mut Section, given: Given) -> anyhow::Result<()> {
     for (key, text) in given.0 {
         let parts: Vec<_> = key.splitn(2, '.').collect();
         match parts[..] {
-            ["secret" | "token"] => section.secret(&[&key], &text, None),
-            ["headers", _] => section.secret(&parts, &text, None),
+            ["secret" | "token"] => section.secret(&[&key], &text, None)?,
+            ["headers", _] => section.secret(&parts, &text, None)?,
             ["headers"] => bail!(
                 "--set headers: each is said by itself, --set headers.NAME=VALUE, since it may be a secret"
             ),
-            ["scopes" | "statements", _] => plain(section, &parts, &text),
+            ["scopes" | "statements", _] => section.text(&parts, &text),
             _ => section.read(&parts, &text),
         }
     }
