@@ -1,7 +1,7 @@
 //! The configuration file that a section is added to, and the files that its secrets are kept in.
 //!
 //! It promises: what stood in the file stays, letter by letter; the file is as it was or has the section, whole, whatever
-//! happens; and it is replaced only by what the services can read.
+//! happens; and what replaces it has its owner, its group and its mode, so that whoever read it still does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -66,6 +66,16 @@ impl ConfigFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whose it is, and who reads what is kept beside it.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Where secrets are kept.
+    pub(super) fn secrets(&self) -> PathBuf {
+        self.path.with_file_name(SECRETS)
     }
 
     pub(super) fn loaded(&self) -> &Loaded {
@@ -164,8 +174,12 @@ impl ConfigFile {
             section.name()
         );
         for (key, secret) in section.secrets() {
-            let folder = self.path.with_file_name(SECRETS);
-            let path = keep(&folder, &self.owner, &format!("{what}-{key}"), secret)?;
+            let path = keep(
+                &self.secrets(),
+                &self.owner,
+                &format!("{what}-{key}"),
+                secret,
+            )?;
             kept.push((key, path));
         }
         Ok(())

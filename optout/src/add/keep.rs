@@ -43,6 +43,21 @@ impl Owner {
         chown(path, Some(there.uid()), Some(there.gid()))
     }
 
+    /// Who reads what is kept.
+    pub(super) fn readers(&self) -> &'static str {
+        if self.is_of_a_group() {
+            "its owner and its group"
+        } else {
+            "its owner"
+        }
+    }
+
+    /// Whether a service of another user may read the file, but not what is kept: that is root's alone.
+    pub(super) fn is_roots_for_all(&self) -> bool {
+        let for_all = |there: &Metadata| there.uid() == 0 && there.mode() & 0o004 != 0;
+        self.0.as_ref().is_some_and(for_all) && !self.is_of_a_group()
+    }
+
     /// Whether it is root's, and a service reads it as one of its group.
     fn is_of_a_group(&self) -> bool {
         let of_a_group =
@@ -122,4 +137,23 @@ pub(super) fn own(file: &NamedTempFile, owner: &Owner, mode: u32) -> io::Result<
 /// A new name is durable only when its folder is.
 pub(super) fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_may_read_is_told_from_what_only_root_can_use() {
+        let file = NamedTempFile::new().unwrap();
+        let there = |mode| {
+            fs::set_permissions(file.path(), Permissions::from_mode(mode)).unwrap();
+            fs::metadata(file.path()).unwrap()
+        };
+        let (all, few) = (there(0o644), there(0o640));
+        let is_roots = (all.uid(), all.gid()) == (0, 0);
+        assert_eq!(Owner::of(Some(all)).is_roots_for_all(), is_roots);
+        assert!(!Owner::of(Some(few)).is_roots_for_all());
+        assert!(!Owner::of(None).is_roots_for_all());
+    }
 }
