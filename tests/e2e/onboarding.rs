@@ -190,6 +190,7 @@ async fn a_credential_that_is_refused_leaves_the_file_alone_unless_nobody_is_to_
     let (code, said) = asked("two", &[]).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("Postmark takes the credential"), "{said}");
+    assert!(said.contains("At Postmark:\n  1. "), "{said}");
     done(&file, &["config", "check"]).await;
     let heard = receiver.heard("/server");
     assert_eq!(heard.len(), 3, "once each, and never unchecked");

@@ -62,9 +62,9 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
     )?;
     let mut section = Section::new("targets", &name);
     section.set(&["kind"], kind.name);
-    let told = steps(&format!("At {}:", kind.guide.title), kind.guide.steps);
+    let steps = steps(&format!("At {}:", kind.guide.title), kind.guide.steps);
     if asker.can_ask() && !kind.guide.steps.is_empty() {
-        say(&told)?;
+        say(&steps)?;
     }
     section.set(&["events"], events(asker, kind, options.events)?);
     if let Some(source) = mirrors(asker, config, kind, options.mirrors)? {
@@ -72,7 +72,7 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
     }
     for ask in kind.guide.asks {
         let filled = fill(asker, &mut section, &mut given, *ask);
-        filled.map_err(|missing| with_steps(asker, missing, &told))?;
+        filled.map_err(|missing| with_steps(asker, missing, &steps))?;
     }
     rest(&mut section, given)?;
     if !options.unchecked && !is_taken(&file, &section, asker, kind).await? {
@@ -82,18 +82,27 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
     if !write(&file, asker, &section)? {
         return Ok(ExitCode::FAILURE);
     }
+    finish(asker, kind, &section, &steps)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is to be done once it is written.
+fn finish(asker: Asker, kind: &Kind, section: &Section, steps: &str) -> anyhow::Result<()> {
+    let mut lines = String::new();
     if let Some(secret) = section.made() {
         let (title, secret) = (kind.guide.title, secret.expose_secret());
-        say(&format!(
-            "\nThe secret for {title}:\n\n    {secret}\n\n{}",
-            told.trim_end()
-        ))?;
+        lines += &format!("\nThe secret for {title}:\n\n    {secret}\n");
     }
+    // Whoever was asked has been told already, unless there was no secret yet.
+    let is_to_be_told = !asker.can_ask() || !lines.is_empty();
+    if is_to_be_told && !kind.guide.steps.is_empty() {
+        lines += &format!("\n{steps}");
+    }
+    let name = section.name();
     say(&format!(
-        "\nStart Optout again, so that it reads the file. A test of the target, on the dashboard or by\n\
+        "{lines}\nStart Optout again, so that it reads the file. A test of the target, on the dashboard or by\n\
          POST /api/v1/targets/{name}/test, tells it of an event of test@example.com."
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    ))
 }
 
 /// The kind that was named, or that the asker names.
