@@ -266,6 +266,28 @@ async fn a_credential_s_setting_may_be_said_as_the_file_has_it() {
     );
 }
 
+#[tokio::test]
+async fn what_only_amazon_can_sign_is_not_promised_to_be_sent_from_here() {
+    let (_folder, file) = file("");
+    let topics = "topics=arn:aws:sns:us-east-1:123456789012:ses-events";
+    let signed = [
+        "sources",
+        "add",
+        "ses",
+        "--auth",
+        "signature",
+        "--set",
+        topics,
+    ];
+    let said = done(&file, &signed).await;
+    assert!(said.contains("Only Amazon SES can sign"), "{said}");
+    let basic = [
+        "sources", "add", "ses", "--name", "by-basic", "--auth", "basic",
+    ];
+    let said = done(&file, &basic).await;
+    assert!(said.contains("That posts a sample to ingress"), "{said}");
+}
+
 /// Whoever names a variable will set it.
 #[tokio::test]
 async fn a_secret_may_be_set_later_and_is_asked_for_by_its_name() {
