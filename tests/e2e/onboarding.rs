@@ -216,6 +216,14 @@ async fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
             "auth.colour: is not a known key",
         ),
         ("sources add brevo --url hooks", "is no URL such as"),
+        (
+            "sources add brevo --url https://hooks.example.com?a=s3cret",
+            "a query or a fragment",
+        ),
+        (
+            "sources add brevo --url https://me:s3cret@hooks.example.com",
+            "a user, a password",
+        ),
         ("targets add", "the kind is missing"),
         ("targets add fax", "known are brevo, "),
         ("targets add sendgrid", "token is missing"),

@@ -128,6 +128,25 @@ fn suit(
     Ok(suits.first().copied())
 }
 
+/// Where the webhook's path is added to, and perhaps a user and a token.
+fn check(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
+    let Some(url) = url else {
+        return Err(format!(
+            "{text:?} is no URL such as https://hooks.example.com"
+        ));
+    };
+    let is_bare = url.username().is_empty() && url.password().is_none();
+    if !is_bare || url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "has a user, a password, a query or a fragment, but only where we are reached is needed, such as https://hooks.example.com"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
 /// Where the provider reaches us, without a slash at its end.
 fn base(
     asker: Asker,
@@ -135,12 +154,6 @@ fn base(
     provider: &dyn Provider,
     given: Option<String>,
 ) -> anyhow::Result<String> {
-    let check = |text: &str| match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "https" | "http") && url.has_host() => Ok(()),
-        _ => Err(format!(
-            "{text:?} is no URL such as https://hooks.example.com"
-        )),
-    };
     let base = match (given, provider.asks_at()) {
         (Some(given), _) => given,
         (None, None) => {
