@@ -296,6 +296,16 @@ async fn what_only_amazon_can_sign_is_not_promised_to_be_sent_from_here() {
     assert!(said.contains("That posts a sample to ingress"), "{said}");
 }
 
+#[tokio::test]
+async fn a_file_that_is_no_toml_has_the_exit_status_of_every_command() {
+    let (_folder, file) = file("[[sources\n");
+    for line in [["sources", "add", "brevo"], ["targets", "add", "file"]] {
+        let (code, said) = run(&file, &line).await;
+        assert_eq!(code, Some(64), "{said}");
+        assert!(said.contains("the configuration is not TOML"), "{said}");
+    }
+}
+
 /// Whoever names a variable will set it.
 #[tokio::test]
 async fn a_secret_may_be_set_later_and_is_asked_for_by_its_name() {

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use common::{
-    config::{Loaded, USUAL, environment},
+    config::{LoadError, Loaded, USUAL, environment},
     settings::Mistake,
 };
 use tempfile::NamedTempFile;
@@ -40,19 +40,23 @@ impl ConfigFile {
     pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let environment = environment();
         let named = Loaded::named(path, &environment).unwrap_or_else(|| USUAL.into());
-        let unreadable = || format!("the configuration file {} cannot be read", named.display());
+        let unreadable = |source| LoadError::Unreadable {
+            path: named.clone(),
+            source,
+        };
         let (path, text, there) = match fs::canonicalize(&named) {
             Ok(path) => {
-                let text = fs::read_to_string(&path).with_context(unreadable)?;
-                let there = fs::metadata(&path).with_context(unreadable)?;
+                let text = fs::read_to_string(&path).map_err(unreadable)?;
+                let there = fs::metadata(&path).map_err(unreadable)?;
                 (path, text, Some(there))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 (std::path::absolute(&named)?, String::new(), None)
             }
-            Err(error) => return Err(error).with_context(unreadable),
+            Err(error) => return Err(unreadable(error).into()),
         };
-        let loaded = Loaded::from_text(&text, environment.clone()).with_context(unreadable)?;
+        let loaded = Loaded::from_text(&text, environment.clone())
+            .with_context(|| format!("cannot add to {}", path.display()))?;
         // Built so that what is wrong with the targets' settings is known.
         worker::outlets(&loaded.config)?;
         Ok(Self {
