@@ -16,7 +16,7 @@ use crate::configuration;
 /// What every one of these tests finds in the file and leaves there.
 pub(crate) const COMMENT: &str = "# Ask Jane before you change this.\n";
 
-fn optout(file: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn optout(file: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary("optout"));
     command.args(arguments).arg("--config").arg(file);
     command
@@ -27,7 +27,7 @@ fn optout(file: &Path, arguments: &[&str]) -> Command {
 }
 
 /// How it ended, and what it said.
-async fn run(file: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn run(file: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let ended = optout(file, arguments).output().await.unwrap();
     let said = String::from_utf8(ended.stdout).unwrap() + &String::from_utf8(ended.stderr).unwrap();
     (ended.status.code(), said)
@@ -261,20 +261,6 @@ async fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn a_credential_s_setting_may_be_said_as_the_file_has_it() {
-    let (_folder, file) = file("");
-    let settings = ["--set", "auth.password=s3cret", "--set", "auth.username=me"];
-    let postmark = ["sources", "add", "postmark"];
-    let said = done(&file, &[&postmark[..], &settings].concat()).await;
-    assert!(said.contains("me:PASSWORD@"), "{said}");
-    let now = read(&file);
-    assert!(
-        now.contains("username = \"me\"") && !now.contains("s3cret"),
-        "{now}"
-    );
-}
-
-#[tokio::test]
 async fn what_only_amazon_can_sign_is_not_promised_to_be_sent_from_here() {
     let (_folder, file) = file("");
     let topics = "topics=arn:aws:sns:us-east-1:123456789012:ses-events";
@@ -304,80 +290,6 @@ async fn a_file_that_is_no_toml_has_the_exit_status_of_every_command() {
         assert_eq!(code, Some(64), "{said}");
         assert!(said.contains("the configuration is not TOML"), "{said}");
     }
-}
-
-/// Whoever names a variable will set it.
-#[tokio::test]
-async fn a_secret_may_be_set_later_and_is_asked_for_by_its_name() {
-    let (_folder, file) = file("");
-    let resend = ["sources", "add", "resend", "--set", "secret=env:NOWHERE"];
-    let said = done(&file, &resend).await;
-    assert!(
-        said.contains("variable NOWHERE, which has to be set"),
-        "{said}"
-    );
-    assert!(read(&file).contains("secret = \"env:NOWHERE\""));
-    assert!(!file.with_file_name("secrets").exists());
-}
-
-#[tokio::test]
-async fn what_may_be_a_secret_of_a_receiver_s_is_kept_or_referred_to() {
-    let (_folder, file) = file("");
-    let add = async |name: &str, settings: &[&str]| {
-        let mut arguments = vec!["targets", "add", "http", "--unchecked", "--name", name];
-        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-        run(&file, &arguments).await
-    };
-    let url = "url=https://hooks.example.com/s3cret";
-    for (header, why) in [
-        ("headers.x/../key=s3cret", "is no name of a header"),
-        ("headers={ key = 's3cret' }", "each is said by itself"),
-    ] {
-        let (code, said) = add("wrong", &[url, header]).await;
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains(why) && !said.contains("s3cret"), "{said}");
-    }
-    let (code, said) = add("one", &[url, "headers.x-key=s3cret"]).await;
-    assert_eq!(code, Some(0), "{said}");
-    let now = read(&file);
-    assert!(
-        !now.contains("s3cret") && !said.contains("s3cret"),
-        "{now}{said}"
-    );
-    let secrets = file.with_file_name("secrets");
-    assert_eq!(read(&secrets.join("target-one-x-key")), "s3cret\n");
-    assert!(read(&secrets.join("target-one-url")).starts_with("https://"));
-    let (code, said) = add("two", &["url=env:NOWHERE"]).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(
-        said.contains("variable NOWHERE, which has to be set"),
-        "{said}"
-    );
-}
-
-#[tokio::test]
-async fn a_secret_of_another_source_that_is_not_set_here_is_no_reason_to_refuse() {
-    let (_folder, file) = file("");
-    let made = done(
-        &file,
-        &["sources", "add", "brevo", "--set", "token=env:BREVO_TOKEN"],
-    )
-    .await;
-    let (_, token) = made.split_once("BREVO_TOKEN=").unwrap();
-    let token = token.lines().next().unwrap();
-    assert!(made.contains(&format!("Bearer token {token}")), "{made}");
-    let said = done(&file, &["sources", "add", "postmark"]).await;
-    assert!(
-        said.contains("sources[0].auth.token: names the environment variable BREVO_TOKEN"),
-        "{said}"
-    );
-    let checked = optout(&file, &["config", "check"])
-        .env("BREVO_TOKEN", token)
-        .output()
-        .await
-        .unwrap();
-    assert!(checked.status.success());
-    assert!(!read(&file).contains(token));
 }
 
 /// The settings of a credential that only the provider knows, for the test to choose.

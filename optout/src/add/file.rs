@@ -320,12 +320,12 @@ mod tests {
             let (folder, path) = file("");
             let both = [(), ()].map(|()| ConfigFile::open(Some(&path)).unwrap());
             let start = std::sync::Barrier::new(2);
+            let add = |file: &ConfigFile| {
+                start.wait();
+                file.add(&source()).is_ok()
+            };
             let added = std::thread::scope(|scope| {
-                let add = |file| {
-                    start.wait();
-                    ConfigFile::add(file, &source()).is_ok()
-                };
-                let running = both.each_ref().map(|file| scope.spawn(|| add(file)));
+                let running = both.each_ref().map(|file| scope.spawn(move || add(file)));
                 running.map(|one| one.join().unwrap())
             });
             assert_eq!(added.iter().filter(|added| **added).count(), 1);
