@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use common::{
-    config::{Loaded, Role},
+    config::{LoadError, Loaded, Role},
     startup,
 };
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response};
@@ -28,7 +28,8 @@ where
     block_on(command(loaded))
 }
 
-/// Runs a command that needs no whole configuration; what goes wrong is told likewise.
+/// Runs a command that needs no whole configuration; what goes wrong is told likewise, with the usual exit status where no
+/// configuration could be read at all.
 pub(crate) fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -37,7 +38,11 @@ pub(crate) fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) 
         .and_then(|runtime| runtime.block_on(command));
     ended.unwrap_or_else(|error| {
         complain(&error);
-        ExitCode::FAILURE
+        if error.is::<LoadError>() {
+            ExitCode::from(startup::MISCONFIGURED)
+        } else {
+            ExitCode::FAILURE
+        }
     })
 }
 

@@ -12,6 +12,7 @@ mod hostile;
 mod keys;
 mod links;
 mod onboarding;
+mod onboarding_secrets;
 mod openapi;
 mod operations;
 mod pipeline;

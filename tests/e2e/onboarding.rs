@@ -16,7 +16,7 @@ use crate::configuration;
 /// What every one of these tests finds in the file and leaves there.
 pub(crate) const COMMENT: &str = "# Ask Jane before you change this.\n";
 
-fn optout(file: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn optout(file: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary("optout"));
     command.args(arguments).arg("--config").arg(file);
     command
@@ -27,7 +27,7 @@ fn optout(file: &Path, arguments: &[&str]) -> Command {
 }
 
 /// How it ended, and what it said.
-async fn run(file: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn run(file: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let ended = optout(file, arguments).output().await.unwrap();
     let said = String::from_utf8(ended.stdout).unwrap() + &String::from_utf8(ended.stderr).unwrap();
     (ended.status.code(), said)
@@ -190,6 +190,7 @@ async fn a_credential_that_is_refused_leaves_the_file_alone_unless_nobody_is_to_
     let (code, said) = asked("two", &[]).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("Postmark takes the credential"), "{said}");
+    assert!(said.contains("At Postmark:\n  1. "), "{said}");
     done(&file, &["config", "check"]).await;
     let heard = receiver.heard("/server");
     assert_eq!(heard.len(), 3, "once each, and never unchecked");
@@ -215,6 +216,14 @@ async fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
             "auth.colour: is not a known key",
         ),
         ("sources add brevo --url hooks", "is no URL such as"),
+        (
+            "sources add brevo --url https://hooks.example.com?a=s3cret",
+            "a query or a fragment",
+        ),
+        (
+            "sources add brevo --url https://me:s3cret@hooks.example.com",
+            "a user, a password",
+        ),
         ("targets add", "the kind is missing"),
         ("targets add fax", "known are brevo, "),
         ("targets add sendgrid", "token is missing"),
@@ -230,51 +239,57 @@ async fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
             "targets add file --mirrors shop",
             "targets[0].mirrors: is \"shop\"",
         ),
+        (
+            "sources add postmark --set password=s3cret --set auth.password=s3cret",
+            "--set auth.password is given twice",
+        ),
+        (
+            "sources add brevo --set format.a=s3cret --set format.a.b=c",
+            "has a setting twice, or by itself and as a table",
+        ),
+        (
+            "targets add file --set name=log",
+            "--set name is no setting",
+        ),
     ] {
         let (code, said) = run(&file, &line.split(' ').collect::<Vec<_>>()).await;
         assert_eq!(code, Some(1), "{line}: {said}");
         assert!(said.contains(why), "{line}: {said}");
+        assert!(!said.contains("s3cret"), "{line}: {said}");
         assert_eq!(read(&file), before, "{line}");
     }
 }
 
-/// Whoever names a variable will set it.
 #[tokio::test]
-async fn a_secret_may_be_set_later_and_is_asked_for_by_its_name() {
+async fn what_only_amazon_can_sign_is_not_promised_to_be_sent_from_here() {
     let (_folder, file) = file("");
-    let resend = ["sources", "add", "resend", "--set", "secret=env:NOWHERE"];
-    let said = done(&file, &resend).await;
-    assert!(
-        said.contains("variable NOWHERE, which has to be set"),
-        "{said}"
-    );
-    assert!(read(&file).contains("secret = \"env:NOWHERE\""));
-    assert!(!file.with_file_name("secrets").exists());
+    let topics = "topics=arn:aws:sns:us-east-1:123456789012:ses-events";
+    let signed = [
+        "sources",
+        "add",
+        "ses",
+        "--auth",
+        "signature",
+        "--set",
+        topics,
+    ];
+    let said = done(&file, &signed).await;
+    assert!(said.contains("Only Amazon SES can sign"), "{said}");
+    let basic = [
+        "sources", "add", "ses", "--name", "by-basic", "--auth", "basic",
+    ];
+    let said = done(&file, &basic).await;
+    assert!(said.contains("That posts a sample to ingress"), "{said}");
 }
 
 #[tokio::test]
-async fn a_secret_of_another_source_that_is_not_set_here_is_no_reason_to_refuse() {
-    let (_folder, file) = file("");
-    let made = done(
-        &file,
-        &["sources", "add", "brevo", "--set", "token=env:BREVO_TOKEN"],
-    )
-    .await;
-    let (_, token) = made.split_once("BREVO_TOKEN=").unwrap();
-    let token = token.lines().next().unwrap();
-    assert!(made.contains(&format!("Bearer token {token}")), "{made}");
-    let said = done(&file, &["sources", "add", "postmark"]).await;
-    assert!(
-        said.contains("sources[0].auth.token: names the environment variable BREVO_TOKEN"),
-        "{said}"
-    );
-    let checked = optout(&file, &["config", "check"])
-        .env("BREVO_TOKEN", token)
-        .output()
-        .await
-        .unwrap();
-    assert!(checked.status.success());
-    assert!(!read(&file).contains(token));
+async fn a_file_that_is_no_toml_has_the_exit_status_of_every_command() {
+    let (_folder, file) = file("[[sources\n");
+    for line in [["sources", "add", "brevo"], ["targets", "add", "file"]] {
+        let (code, said) = run(&file, &line).await;
+        assert_eq!(code, Some(64), "{said}");
+        assert!(said.contains("the configuration is not TOML"), "{said}");
+    }
 }
 
 /// The settings of a credential that only the provider knows, for the test to choose.

@@ -87,7 +87,7 @@ impl Provider for Mailtrap {
             steps: &[
                 "Settings > Webhooks: create one for email sending with the URL and the format JSON, for each stream.",
                 "Tick Unsubscribe, Spam complaint, Bounce, Soft bounce, Suspension and Reject.",
-                "Copy the signature key that it shows.",
+                "Copy the signature key that it shows, unless a user and a password stand in the URL.",
             ],
         }
     }

@@ -128,7 +128,7 @@ impl Provider for SparkPost {
             title: "SparkPost",
             suits: &[Suit::Basic],
             steps: &[
-                "Configuration > Webhooks: create one with the URL and Basic Auth.",
+                "Configuration > Webhooks: create one with the URL, and with Basic Auth where there is a user name.",
                 "Tick Bounce, Out of Band, Spam Complaint, List Unsubscribe and Link Unsubscribe.",
             ],
         }

@@ -35,7 +35,7 @@ pub use stores::{Late, claims, queue, spool};
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// `EX_USAGE`: the configuration has to be mended, starting again will not help.
-const MISCONFIGURED: u8 = 64;
+pub const MISCONFIGURED: u8 = 64;
 
 /// How long the runtime waits for blocking calls once everything else has ended.
 const LAST_CALLS: Duration = Duration::from_secs(1);

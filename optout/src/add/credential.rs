@@ -10,7 +10,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use toml::Value;
 
-use super::{Given, ask::Asker, file::ConfigFile, note, say, section::Section, steps, with_steps};
+use super::{
+    Given,
+    ask::Asker,
+    file::ConfigFile,
+    note, say,
+    section::{Section, parsed},
+    steps, with_steps,
+};
 
 /// What stands where nobody has said how ingress is reached.
 pub(super) const SOMEWHERE: &str = "https://YOUR-HOST";
@@ -67,7 +74,7 @@ impl Adding<'_> {
         match self.suit {
             Some(suit @ (Suit::Basic | Suit::BasicInUrl)) => {
                 let user = self.text("username", USER);
-                let password = self.ours("password", plain_secret());
+                let password = self.ours("password", plain_secret())?;
                 if suit == Suit::Basic {
                     self.entered
                         .push(format!("User name {user}, password {password}"));
@@ -76,21 +83,21 @@ impl Adding<'_> {
                 }
             }
             Some(Suit::Bearer) => {
-                let token = self.ours("token", plain_secret());
+                let token = self.ours("token", plain_secret())?;
                 self.entered.push(format!("Bearer token {token}"));
             }
             Some(Suit::Header) => {
                 let name = self.text("name", HEADER);
-                let secret = self.ours("secret", plain_secret());
+                let secret = self.ours("secret", plain_secret())?;
                 self.entered.push(format!("Header {name}: {secret}"));
             }
             Some(Suit::Query) => {
                 let name = self.text("name", PARAMETER);
-                let secret = self.ours("secret", plain_secret());
+                let secret = self.ours("secret", plain_secret())?;
                 url = format!("{url}?{}={}", encoded(&name), encoded(&secret));
             }
             Some(Suit::SignatureByOurs) if !self.given.0.contains_key("public_key") => {
-                let secret = self.ours("secret", standard_secret());
+                let secret = self.ours("secret", standard_secret())?;
                 self.entered.push(format!("Secret {secret}"));
             }
             Some(Suit::Signature | Suit::SignatureByOurs) | None => {}
@@ -105,7 +112,7 @@ impl Adding<'_> {
                 found.map_err(|missing| with_steps(self.asker, missing, &told))?;
             }
         }
-        self.rest();
+        self.rest()?;
         Ok((self.section, told))
     }
 
@@ -132,22 +139,22 @@ impl Adding<'_> {
     }
 
     /// A secret that we may choose: what was given, else one that is made. As it is told: a given one is not.
-    fn ours(&mut self, key: &str, made: SecretString) -> String {
+    fn ours(&mut self, key: &str, made: SecretString) -> anyhow::Result<String> {
         let told = made.expose_secret().to_owned();
-        match self.given.take(key) {
+        Ok(match self.given.take(key) {
             None => {
                 self.section.make(&["auth", key], made);
                 told
             }
             Some(text) if self.file.is_unset(&text) => {
-                self.section.secret(&["auth", key], &text, Some(made));
+                self.section.secret(&["auth", key], &text, Some(made))?;
                 told
             }
             Some(text) => {
-                self.section.secret(&["auth", key], &text, None);
+                self.section.secret(&["auth", key], &text, None)?;
                 key.to_uppercase()
             }
-        }
+        })
     }
 
     /// What the provider's own scheme needs.
@@ -156,10 +163,7 @@ impl Adding<'_> {
             Need::Secret => self.theirs("secret", "The secret that it signs with"),
             Need::PublicKey => self.shown("public_key", "Its public key"),
             Need::SecretOrPublicKey => match self.given.take("public_key") {
-                Some(key) => {
-                    self.section.secret(&["auth", "public_key"], &key, None);
-                    Ok(())
-                }
+                Some(key) => self.section.secret(&["auth", "public_key"], &key, None),
                 None => self.theirs("secret", "The secret that it signs with"),
             },
             Need::Url => {
@@ -194,7 +198,7 @@ impl Adding<'_> {
             ),
         };
         if let Some(text) = text {
-            self.section.secret(&["auth", key], &text, None);
+            self.section.secret(&["auth", key], &text, None)?;
         } else {
             note(
                 "Another secret keeps its place: put the right one into the file that is named below, and start ingress again.",
@@ -214,7 +218,7 @@ impl Adding<'_> {
                 self.guide.title
             ),
         };
-        self.section.set(&["auth", key], text);
+        self.section.text(&["auth", key], &text);
         Ok(())
     }
 
@@ -230,8 +234,6 @@ impl Adding<'_> {
                 "topics is missing, whose messages are taken: --set topics=arn:aws:sns:..., several with commas between"
             ),
         };
-        let listed: Option<toml::Table> = format!("value = {text}").parse().ok();
-        let listed = listed.and_then(|mut table| table.remove("value"));
         let split = || {
             text.split(',')
                 .map(|topic| Value::from(topic.trim()))
@@ -239,24 +241,25 @@ impl Adding<'_> {
         };
         self.section.set(
             &["auth", "topics"],
-            listed.unwrap_or_else(|| Value::Array(split())),
+            parsed(&text).unwrap_or_else(|| Value::Array(split())),
         );
         Ok(())
     }
 
     /// What else was given: the source's own settings, and the credential's.
-    fn rest(&mut self) {
+    fn rest(&mut self) -> anyhow::Result<()> {
         for (key, text) in std::mem::take(&mut self.given.0) {
             let parts: Vec<_> = key.split('.').collect();
             match parts[..] {
                 [key] if OWN.contains(&key) => self.section.read(&[key], &text),
                 ["secret" | "token" | "password" | "key"] => {
-                    self.section.secret(&["auth", &key], &text, None);
+                    self.section.secret(&["auth", &key], &text, None)?;
                 }
                 [_] => self.section.read(&["auth", &key], &text),
                 _ => self.section.read(&parts, &text),
             }
         }
+        Ok(())
     }
 }
 

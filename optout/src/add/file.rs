@@ -1,36 +1,36 @@
 //! The configuration file that a section is added to, and the files that its secrets are kept in.
 //!
 //! It promises: what stood in the file stays, letter by letter; the file is as it was or has the section, whole, whatever
-//! happens; and it is replaced only by what the services can read.
+//! happens; and what replaces it has its owner, its group and its mode, so that whoever read it still does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirBuilder, File, Metadata, Permissions},
+    fs::{self, File},
     io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use anyhow::{Context, bail};
 use common::{
-    config::{Loaded, USUAL, environment},
+    config::{LoadError, Loaded, USUAL, environment},
     settings::Mistake,
 };
-use secrecy::{ExposeSecret, SecretString};
 use tempfile::NamedTempFile;
 use worker::Outlets;
 
-use super::{is_later, section::Section};
-
-/// Where secrets are kept, beside the file.
-const SECRETS: &str = "secrets";
+use super::{
+    is_later,
+    keep::{Owner, SECRETS, keep, own, sync},
+    note,
+    section::Section,
+};
 
 pub(super) struct ConfigFile {
     /// Symbolic links are followed: what is replaced is the file itself.
     path: PathBuf,
     text: String,
-    /// None where there is no such file yet.
-    there: Option<Metadata>,
+    owner: Owner,
     environment: BTreeMap<String, String>,
     loaded: Loaded,
 }
@@ -40,25 +40,29 @@ impl ConfigFile {
     pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let environment = environment();
         let named = Loaded::named(path, &environment).unwrap_or_else(|| USUAL.into());
-        let unreadable = || format!("the configuration file {} cannot be read", named.display());
+        let unreadable = |source| LoadError::Unreadable {
+            path: named.clone(),
+            source,
+        };
         let (path, text, there) = match fs::canonicalize(&named) {
             Ok(path) => {
-                let text = fs::read_to_string(&path).with_context(unreadable)?;
-                let there = fs::metadata(&path).with_context(unreadable)?;
+                let text = fs::read_to_string(&path).map_err(unreadable)?;
+                let there = fs::metadata(&path).map_err(unreadable)?;
                 (path, text, Some(there))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 (std::path::absolute(&named)?, String::new(), None)
             }
-            Err(error) => return Err(error).with_context(unreadable),
+            Err(error) => return Err(unreadable(error).into()),
         };
-        let loaded = Loaded::from_text(&text, environment.clone()).with_context(unreadable)?;
+        let loaded = Loaded::from_text(&text, environment.clone())
+            .with_context(|| format!("cannot add to {}", path.display()))?;
         // Built so that what is wrong with the targets' settings is known.
         worker::outlets(&loaded.config)?;
         Ok(Self {
             path,
             text,
-            there,
+            owner: Owner::of(there),
             environment,
             loaded,
         })
@@ -66,6 +70,16 @@ impl ConfigFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whose it is, and who reads what is kept beside it.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Where secrets are kept.
+    pub(super) fn secrets(&self) -> PathBuf {
+        self.path.with_file_name(SECRETS)
     }
 
     pub(super) fn loaded(&self) -> &Loaded {
@@ -94,10 +108,19 @@ impl ConfigFile {
         let made = section.variables(&self.environment);
         environment
             .extend(made.filter_map(|(name, made)| Some((name.to_owned(), made?.to_owned()))));
-        let loaded = Loaded::from_text(&self.joined(text), environment).with_context(|| {
-            let list = section.list();
-            format!("no [[{list}]] can stand at the end of {}: where {list} are written as one list, `{list} = [...]`, turn them into [[{list}]]", self.path.display())
-        })?;
+        // None of the parser's words are passed on: they have the line that it stumbles over, with the secret in it.
+        let Ok(loaded) = Loaded::from_text(&self.joined(text), environment) else {
+            let (list, title) = (section.list(), section.title());
+            if toml::Table::from_str(text).is_err() {
+                bail!(
+                    "{title} has a setting twice, or by itself and as a table, such as `scopes` and `scopes.news`"
+                );
+            }
+            bail!(
+                "{title} cannot stand at the end of {}: where {list} are written as one list, `{list} = [...]`, turn them into [[{list}]]",
+                self.path.display()
+            );
+        };
         let outlets = worker::outlets(&loaded.config)?;
         let before: BTreeSet<_> = self
             .mistakes()
@@ -117,8 +140,13 @@ impl ConfigFile {
         Ok((loaded, outlets))
     }
 
-    /// Keeps the secrets, then writes the section at the end of the file. Where the secrets are, by their keys.
+    /// Keeps the secrets, then writes the section at the end of the file. Where the secrets are, by their keys. Two that add at
+    /// once take turns: the later one finds the file changed.
     pub(super) fn add(&self, section: &Section) -> anyhow::Result<Vec<(String, PathBuf)>> {
+        let folder = self.folder();
+        let turn = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
+        // Held until it ends, or the process does.
+        let _turn = turn.with_context(|| format!("cannot lock {}", folder.display()))?;
         let mut kept = vec![];
         let added = self.keep(section, &mut kept).and_then(|()| {
             let mut places = kept.iter();
@@ -150,51 +178,15 @@ impl ConfigFile {
             section.name()
         );
         for (key, secret) in section.secrets() {
-            let path = self.keep_one(&format!("{what}-{key}"), secret)?;
+            let path = keep(
+                &self.secrets(),
+                &self.owner,
+                &format!("{what}-{key}"),
+                secret,
+            )?;
             kept.push((key, path));
         }
         Ok(())
-    }
-
-    /// Another file's secret may have that name: then it is kept by another one.
-    fn keep_one(&self, name: &str, secret: &SecretString) -> anyhow::Result<PathBuf> {
-        let folder = self.path.with_file_name(SECRETS);
-        let failed = || format!("cannot keep a secret in {}", folder.display());
-        if folder.to_str().is_none() {
-            bail!(
-                "{}: its name is no text, which a configuration could refer to",
-                failed()
-            );
-        }
-        if !folder.exists() {
-            let mode = if self.is_of_a_group() { 0o750 } else { 0o700 };
-            let created = DirBuilder::new().mode(mode).create(&folder);
-            created.with_context(failed)?;
-            self.give(&folder).with_context(failed)?;
-        }
-        let mut file = NamedTempFile::new_in(&folder).with_context(failed)?;
-        let line = format!("{}\n", secret.expose_secret());
-        file.write_all(line.as_bytes()).with_context(failed)?;
-        self.give(file.path()).with_context(failed)?;
-        let mode = if self.is_of_a_group() { 0o640 } else { 0o600 };
-        let permissions = Permissions::from_mode(mode);
-        file.as_file()
-            .set_permissions(permissions)
-            .with_context(failed)?;
-        file.as_file().sync_all().with_context(failed)?;
-        let numbered = (2..1000).map(|number| format!("{name}-{number}"));
-        for name in [name.to_owned()].into_iter().chain(numbered) {
-            let path = folder.join(name);
-            match file.persist_noclobber(&path) {
-                Ok(_) => {
-                    sync(&folder).with_context(failed)?;
-                    return Ok(path);
-                }
-                Err(error) if error.error.kind() == ErrorKind::AlreadyExists => file = error.file,
-                Err(error) => return Err(error.error).with_context(failed),
-            }
-        }
-        bail!("{}: there is no name left", failed())
     }
 
     /// Written beside and renamed, so that nobody reads half of it, with the mode and the owner that it had.
@@ -210,38 +202,24 @@ impl ConfigFile {
                 self.path.display()
             );
         }
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let folder = self.folder();
         let mut file = NamedTempFile::new_in(folder).with_context(failed)?;
         file.write_all(self.joined(section).as_bytes())
             .with_context(failed)?;
-        self.give(file.path()).with_context(failed)?;
-        let mode = self.there.as_ref().map_or(0o600, Metadata::mode);
-        let permissions = Permissions::from_mode(mode & 0o7777);
-        file.as_file()
-            .set_permissions(permissions)
-            .with_context(failed)?;
-        file.as_file().sync_all().with_context(failed)?;
+        own(&file, &self.owner, self.owner.mode()).with_context(failed)?;
         file.persist(&self.path).with_context(failed)?;
-        sync(folder).with_context(failed)
-    }
-
-    /// Gives it to whom the configuration file is, who reads it: a service, perhaps, where root adds to it.
-    fn give(&self, path: &Path) -> std::io::Result<()> {
-        let Some(there) = &self.there else {
-            return Ok(());
-        };
-        let made = fs::metadata(path)?;
-        if (made.uid(), made.gid()) == (there.uid(), there.gid()) {
-            return Ok(());
+        // The file names the secrets from here on: that it may be lost with the power is no reason to take them away.
+        if let Err(error) = sync(folder) {
+            note(&format!(
+                "{} was written, but it is not known whether that outlasts a loss of power: {error}",
+                self.path.display()
+            ));
         }
-        chown(path, Some(there.uid()), Some(there.gid()))
+        Ok(())
     }
 
-    /// Whether it is root's, and a service reads it as one of its group.
-    fn is_of_a_group(&self) -> bool {
-        let of_a_group =
-            |there: &Metadata| there.uid() == 0 && there.gid() != 0 && there.mode() & 0o040 != 0;
-        self.there.as_ref().is_some_and(of_a_group)
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
     }
 
     fn joined(&self, section: &str) -> String {
@@ -255,13 +233,10 @@ impl ConfigFile {
     }
 }
 
-/// A new name is durable only when its folder is.
-fn sync(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn source() -> Section {
@@ -281,6 +256,14 @@ mod tests {
 
     fn refused(file: &ConfigFile) -> String {
         format!("{:#}", file.add(&source()).unwrap_err())
+    }
+
+    fn secrets(folder: &tempfile::TempDir) -> Vec<String> {
+        let there = fs::read_dir(folder.path().join(SECRETS)).unwrap();
+        let names = there.map(|one| one.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
     }
 
     #[test]
@@ -322,9 +305,34 @@ mod tests {
             .add(&source())
             .unwrap();
         assert_eq!(fs::metadata(&new).unwrap().mode() & 0o777, 0o600);
-        // Both have a secret of that name.
-        let secrets = fs::read_dir(folder.path().join(SECRETS)).unwrap();
-        assert_eq!(secrets.count(), 2);
+        // Both have a secret of that name, beside what keeps them from version control.
+        assert_eq!(
+            secrets(&folder),
+            [".gitignore", "source-shop-token", "source-shop-token-2"]
+        );
+        let ignored = folder.path().join(SECRETS).join(".gitignore");
+        assert_eq!(fs::read_to_string(ignored).unwrap(), "*\n");
+    }
+
+    #[test]
+    fn of_two_that_add_at_once_one_is_refused_and_neither_is_lost() {
+        for _ in 0..50 {
+            let (folder, path) = file("");
+            let both = [(), ()].map(|()| ConfigFile::open(Some(&path)).unwrap());
+            let start = std::sync::Barrier::new(2);
+            let add = |file: &ConfigFile| {
+                start.wait();
+                file.add(&source()).is_ok()
+            };
+            let added = std::thread::scope(|scope| {
+                let running = both.each_ref().map(|file| scope.spawn(move || add(file)));
+                running.map(|one| one.join().unwrap())
+            });
+            assert_eq!(added.iter().filter(|added| **added).count(), 1);
+            let now = fs::read_to_string(&path).unwrap();
+            assert_eq!(now.matches("[[sources]]").count(), 1);
+            assert_eq!(secrets(&folder).len(), 2, "the other's is gone");
+        }
     }
 
     #[test]
@@ -338,8 +346,7 @@ mod tests {
         fs::write(&path, "sources = []\n").unwrap();
         let listed = ConfigFile::open(Some(&path)).unwrap();
         assert!(refused(&listed).contains("turn them into [[sources]]"));
-        let secrets = fs::read_dir(folder.path().join(SECRETS)).unwrap();
-        assert_eq!(secrets.count(), 0);
+        assert_eq!(secrets(&folder), [".gitignore"]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

@@ -2,8 +2,10 @@
 //! to be done at the provider, and write the section into the configuration file.
 //!
 //! Secrets do not go into that file, which is read by many and may be under version control. What is typed, or made here, is
-//! kept in a file of its own that only its owner reads, and the section refers to it: so the next command finds it, whatever
-//! its environment is. Whoever wants it from the environment says `env:NAME`, and whoever has it in a file `file:PATH`.
+//! kept in a file of its own, which belongs to whom the configuration does and is read by nobody else, and the section refers
+//! to it: so the next command of that user finds it, whatever its environment is. A service of another user has to be let in,
+//! which is said, and one in a container sees no such file: whoever wants a secret from the environment says `env:NAME`, and
+//! whoever has it in a file `file:PATH`.
 //!
 //! What is true if the process dies:
 //! - before the secrets are kept: nothing was written.
@@ -13,6 +15,7 @@
 mod ask;
 mod credential;
 mod file;
+mod keep;
 mod section;
 pub(crate) mod source;
 pub(crate) mod target;
@@ -54,16 +57,19 @@ fn setting(text: &str) -> Result<(String, String), String> {
 struct Given(BTreeMap<String, String>);
 
 impl Given {
-    fn new(settings: Vec<(String, String)>) -> anyhow::Result<Self> {
+    /// Those of a credential may be said as the file has them, `auth.token`, or without: they are the same. What has an
+    /// option of its own is none.
+    fn new(settings: Vec<(String, String)>, options: &[&str]) -> anyhow::Result<Self> {
         let mut given = BTreeMap::new();
-        for (key, value) in settings {
-            if matches!(key.as_str(), "provider" | "kind" | "auth.kind") {
+        for (said, value) in settings {
+            let key = said.strip_prefix("auth.").unwrap_or(&said);
+            if options.contains(&key) {
                 bail!(
-                    "--set {key} is no setting: it is said by an option or an argument of its own"
+                    "--set {said} is no setting: it is said by an option or an argument of its own"
                 );
             }
-            if given.insert(key.clone(), value).is_some() {
-                bail!("--set {key} is given twice");
+            if given.insert(key.to_owned(), value).is_some() {
+                bail!("--set {said} is given twice");
             }
         }
         Ok(Self(given))
@@ -123,10 +129,18 @@ fn write(file: &ConfigFile, asker: Asker, section: &Section) -> anyhow::Result<b
         section.title(),
         file.path().display()
     )];
-    for (key, path) in kept {
+    for (key, path) in &kept {
+        let (path, readers) = (path.display(), file.owner().readers());
         lines.push(format!(
-            "Its {key} is kept in {}, which nobody else reads.",
-            path.display()
+            "Its {key} is kept in {path}, which only {readers} can read."
+        ));
+    }
+    if !kept.is_empty() && file.owner().is_roots_for_all() {
+        let both = format!("{} {}", file.path().display(), file.secrets().display());
+        lines.push(format!(
+            "So it can be used only where Optout runs as root. Where it runs as another user, give both to that user's group, \
+             once and for what will be added, too:\n\n    chgrp -R GROUP {both} && chmod -R g=rX,o= {both}\n\n\
+             Or say where the secret is, by --set KEY=env:NAME, as for a container."
         ));
     }
     for (name, value) in section.variables(file.environment()) {

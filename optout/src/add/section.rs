@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::bail;
 use secrecy::{ExposeSecret, SecretString};
 use toml::Value;
 
@@ -48,11 +49,34 @@ impl Section {
     }
 
     /// A secret as somebody said it: a reference stays one. A variable that is not set is to be what is made.
-    pub(super) fn secret(&mut self, key: &[&str], text: &str, made: Option<SecretString>) {
-        let entry = match text.split_once(':') {
-            Some(("env", name)) => Entry::Variable(name.to_owned(), made),
-            Some(("file", _)) => Entry::Plain(text.into()),
-            _ => Entry::Secret(text.into()),
+    /// Of several, as while one is rotated, each has to be a reference.
+    pub(super) fn secret(
+        &mut self,
+        key: &[&str],
+        text: &str,
+        made: Option<SecretString>,
+    ) -> anyhow::Result<()> {
+        let entry = match (reference(text, made), parsed(text)) {
+            (Some(entry), _) => entry,
+            (None, Some(Value::Array(items))) if are_references(&items) => {
+                Entry::Plain(items.into())
+            }
+            (None, Some(Value::Array(_))) => bail!(
+                "--set {}: a list of secrets says where each is, such as [\"env:NEW\", \"file:/run/secrets/old\"]; one that is not kept yet is given alone",
+                key.join(".")
+            ),
+            (None, _) => Entry::Secret(text.into()),
+        };
+        self.enter(key, entry);
+        Ok(())
+    }
+
+    /// A text that is no secret, or several as a list of TOML. Where it may be a secret, it may be a reference.
+    pub(super) fn text(&mut self, key: &[&str], text: &str) {
+        let entry = match (reference(text, None), parsed(text)) {
+            (Some(entry), _) => entry,
+            (None, Some(list @ Value::Array(_))) => Entry::Plain(list),
+            (None, _) => Entry::Plain(text.into()),
         };
         self.enter(key, entry);
     }
@@ -64,9 +88,10 @@ impl Section {
 
     /// A setting as it stands on a command line: TOML, or else the text itself.
     pub(super) fn read(&mut self, key: &[&str], text: &str) {
-        let table: Option<toml::Table> = format!("value = {text}").parse().ok();
-        let value = table.and_then(|mut table| table.remove("value"));
-        self.set(key, value.unwrap_or_else(|| text.into()));
+        match parsed(text) {
+            Some(value) => self.set(key, value),
+            None => self.text(key, text),
+        }
     }
 
     fn enter(&mut self, key: &[&str], entry: Entry) {
@@ -76,9 +101,20 @@ impl Section {
 
     /// The environment variables that it refers to.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().filter_map(|(_, entry)| match entry {
-            Entry::Variable(name, _) => Some(name.as_str()),
-            Entry::Plain(_) | Entry::Secret(_) | Entry::Made(_) => None,
+        self.referred().map(|(name, _)| name)
+    }
+
+    /// The same, and what each is to be where that was made here.
+    fn referred(&self) -> impl Iterator<Item = (&str, Option<&SecretString>)> {
+        self.entries.iter().flat_map(|(_, entry)| match entry {
+            Entry::Variable(name, made) => vec![(name.as_str(), made.as_ref())],
+            Entry::Plain(Value::Array(items)) => {
+                let names = items
+                    .iter()
+                    .filter_map(|item| item.as_str()?.strip_prefix("env:"));
+                names.map(|name| (name, None)).collect()
+            }
+            Entry::Plain(_) | Entry::Secret(_) | Entry::Made(_) => vec![],
         })
     }
 
@@ -87,12 +123,9 @@ impl Section {
         &'a self,
         environment: &'a BTreeMap<String, String>,
     ) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
-        let variables = self.entries.iter().filter_map(|(_, entry)| match entry {
-            Entry::Variable(name, made) => Some((name.as_str(), made)),
-            Entry::Plain(_) | Entry::Secret(_) | Entry::Made(_) => None,
-        });
-        let unset = variables.filter(|(name, _)| !environment.contains_key(*name));
-        unset.map(|(name, made)| (name, made.as_ref().map(ExposeSecret::expose_secret)))
+        let unset = self.referred();
+        let unset = unset.filter(|(name, _)| !environment.contains_key(*name));
+        unset.map(|(name, made)| (name, made.map(ExposeSecret::expose_secret)))
     }
 
     /// The secrets that are to be kept, each by its key.
@@ -169,6 +202,29 @@ impl Section {
     }
 }
 
+/// The value that a text is, if it is TOML.
+pub(super) fn parsed(text: &str) -> Option<Value> {
+    let table: Option<toml::Table> = format!("value = {text}").parse().ok();
+    table.and_then(|mut table| table.remove("value"))
+}
+
+fn are_references(items: &[Value]) -> bool {
+    let is_one = |item: &Value| {
+        item.as_str()
+            .is_some_and(|text| reference(text, None).is_some())
+    };
+    !items.is_empty() && items.iter().all(is_one)
+}
+
+/// What says where a value is to be had.
+fn reference(text: &str, made: Option<SecretString>) -> Option<Entry> {
+    match text.split_once(':') {
+        Some(("env", name)) => Some(Entry::Variable(name.to_owned(), made)),
+        Some(("file", _)) => Some(Entry::Plain(text.into())),
+        _ => None,
+    }
+}
+
 /// A key as it is written: in quotes where it has to be.
 fn bare(key: &str) -> String {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -184,6 +240,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_several_secrets_each_is_referred_to_and_a_list_of_others_is_refused() {
+        let mut section = Section::new("sources", "crm");
+        let both = r#"["env:NEW", "file:/old"]"#;
+        section.secret(&["token"], both, None).unwrap();
+        assert_eq!(section.names().collect::<Vec<_>>(), ["NEW"]);
+        assert!(section.shown().contains(&format!("token = {both}")));
+        for refused in [r#"["env:NEW", "s3cret"]"#, "[]", "[1]"] {
+            let error = section.secret(&["token"], refused, None).unwrap_err();
+            let said = error.to_string();
+            assert!(
+                said.contains("says where each is") && !said.contains("s3cret"),
+                "{said}"
+            );
+        }
+        // No list, but what somebody may have as a password.
+        section.secret(&["secret"], "[s3cret", None).unwrap();
+        assert!(section.whole().contains("[s3cret"));
+    }
+
+    #[test]
     fn a_section_is_written_as_people_write_it_and_read_as_it_was_meant() {
         let mut section = Section::new("sources", "crm");
         section.set(&["provider"], "generic");
@@ -193,7 +269,7 @@ mod tests {
         section.read(&["format", "event"], "it's \"quoted\"");
         section.set(&["format", "signature", "header"], "x-sign");
         section.set(&["scopes", "*"], "out");
-        section.secret(&["token"], "env:TOKEN", None);
+        section.secret(&["token"], "env:TOKEN", None).unwrap();
         let text = section.render(|key, _| format!("file:/run/{key}"));
         let quoted = Value::from("it's \"quoted\"");
         let expected = format!(
@@ -219,6 +295,7 @@ header = "x-sign"
             source["format"]["signature"]["header"].as_str(),
             Some("x-sign")
         );
+        assert_eq!(section.names().collect::<Vec<_>>(), ["TOKEN"]);
         assert!(section.whole().contains("s3cret") && !section.shown().contains("s3cret"));
     }
 }

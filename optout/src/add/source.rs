@@ -56,14 +56,15 @@ fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> {
         .map(|source| source.name.as_str())
         .collect();
     let name = name(asker, options.common.name, provider.name(), &taken)?;
+    let suit = suit(asker, provider, options.auth)?;
     let adding = Adding {
         file: &file,
         asker,
         provider,
         guide: provider.guide(),
-        suit: suit(asker, provider, options.auth)?,
+        suit,
         base: base(asker, config, provider, options.url)?,
-        given: Given::new(options.common.settings)?,
+        given: Given::new(options.common.settings, &["provider", "kind"])?,
         section: Section::new("sources", &name),
         entered: vec![],
     };
@@ -75,7 +76,7 @@ fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> {
     if !asker.can_ask() {
         say(&format!("\n{}", told.trim_end()))?;
     }
-    say(&next(provider, &name))?;
+    say(&next(provider, suit, &name))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,6 +128,25 @@ fn suit(
     Ok(suits.first().copied())
 }
 
+/// Where the webhook's path is added to, and perhaps a user and a token.
+fn check(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
+    let Some(url) = url else {
+        return Err(format!(
+            "{text:?} is no URL such as https://hooks.example.com"
+        ));
+    };
+    let is_bare = url.username().is_empty() && url.password().is_none();
+    if !is_bare || url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "has a user, a password, a query or a fragment, but only where we are reached is needed, such as https://hooks.example.com"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
 /// Where the provider reaches us, without a slash at its end.
 fn base(
     asker: Asker,
@@ -134,12 +154,6 @@ fn base(
     provider: &dyn Provider,
     given: Option<String>,
 ) -> anyhow::Result<String> {
-    let check = |text: &str| match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "https" | "http") && url.has_host() => Ok(()),
-        _ => Err(format!(
-            "{text:?} is no URL such as https://hooks.example.com"
-        )),
-    };
     let base = match (given, provider.asks_at()) {
         (Some(given), _) => given,
         (None, None) => {
@@ -169,14 +183,23 @@ fn base(
 }
 
 /// Why the credential was not tried, and how it is.
-fn next(provider: &dyn Provider, name: &str) -> String {
+fn next(provider: &dyn Provider, suit: Option<Suit>, name: &str) -> String {
     let (title, kind) = (provider.guide().title, provider.name());
     let service = if provider.asks_at().is_some() {
         "the api"
     } else {
         "ingress"
     };
-    let by_its_key = if provider.needs().contains(&Need::PublicKey) {
+    let needs = provider.needs();
+    let is_signed = suit == Some(Suit::Signature);
+    if is_signed && needs.contains(&Need::Topics) {
+        return format!(
+            "\nOnly {title} can sign what this source wants: that is seen when it sends. Start Optout again, so that it reads the \
+             file; then have it send a sample:\n\n    optout send {kind} --source {name}\n\n\
+             That posts nothing, but says by which command your topic sends it."
+        );
+    }
+    let by_its_key = if is_signed && needs.contains(&Need::PublicKey) {
         format!(
             " Only {title} has the key that it signs by: the sample was signed by another, which the command names and the source \
              would have to hold, too, while you try."

@@ -56,12 +56,15 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
         .map(|target| target.name.as_str())
         .collect();
     let name = name(asker, options.common.name, kind.name, &taken)?;
-    let mut given = Given::new(options.common.settings)?;
+    let mut given = Given::new(
+        options.common.settings,
+        &["kind", "name", "events", "mirrors"],
+    )?;
     let mut section = Section::new("targets", &name);
     section.set(&["kind"], kind.name);
-    let told = steps(&format!("At {}:", kind.guide.title), kind.guide.steps);
+    let steps = steps(&format!("At {}:", kind.guide.title), kind.guide.steps);
     if asker.can_ask() && !kind.guide.steps.is_empty() {
-        say(&told)?;
+        say(&steps)?;
     }
     section.set(&["events"], events(asker, kind, options.events)?);
     if let Some(source) = mirrors(asker, config, kind, options.mirrors)? {
@@ -69,9 +72,9 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
     }
     for ask in kind.guide.asks {
         let filled = fill(asker, &mut section, &mut given, *ask);
-        filled.map_err(|missing| with_steps(asker, missing, &told))?;
+        filled.map_err(|missing| with_steps(asker, missing, &steps))?;
     }
-    rest(&mut section, given);
+    rest(&mut section, given)?;
     if !options.unchecked && !is_taken(&file, &section, asker, kind).await? {
         return Ok(ExitCode::FAILURE);
     }
@@ -79,18 +82,27 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
     if !write(&file, asker, &section)? {
         return Ok(ExitCode::FAILURE);
     }
+    finish(asker, kind, &section, &steps)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is to be done once it is written.
+fn finish(asker: Asker, kind: &Kind, section: &Section, steps: &str) -> anyhow::Result<()> {
+    let mut lines = String::new();
     if let Some(secret) = section.made() {
         let (title, secret) = (kind.guide.title, secret.expose_secret());
-        say(&format!(
-            "\nThe secret for {title}:\n\n    {secret}\n\n{}",
-            told.trim_end()
-        ))?;
+        lines += &format!("\nThe secret for {title}:\n\n    {secret}\n");
     }
+    // Whoever was asked has been told already, unless there was no secret yet.
+    let is_to_be_told = !asker.can_ask() || !lines.is_empty();
+    if is_to_be_told && !kind.guide.steps.is_empty() {
+        lines += &format!("\n{steps}");
+    }
+    let name = section.name();
     say(&format!(
-        "\nStart Optout again, so that it reads the file. A test of the target, on the dashboard or by\n\
+        "{lines}\nStart Optout again, so that it reads the file. A test of the target, on the dashboard or by\n\
          POST /api/v1/targets/{name}/test, tells it of an event of test@example.com."
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    ))
 }
 
 /// The kind that was named, or that the asker names.
@@ -170,15 +182,15 @@ fn fill(asker: Asker, section: &mut Section, given: &mut Given, ask: Ask) -> any
     let key: Vec<_> = ask.key.splitn(2, '.').collect();
     let answer = given.take(ask.key);
     match (ask.answer, answer) {
-        (Wanted::Secret, Some(text)) => section.secret(&key, &text, None),
-        (Wanted::Signing, Some(text)) => section.secret(&key, &text, Some(standard_secret())),
+        (Wanted::Secret, Some(text)) => section.secret(&key, &text, None)?,
+        (Wanted::Signing, Some(text)) => section.secret(&key, &text, Some(standard_secret()))?,
         (Wanted::Signing, None) if given.0.get("sign").is_some_and(|sign| sign == "false") => {}
         (Wanted::Signing, None) => section.make(&key, standard_secret()),
         (Wanted::Secret, None) if asker.can_ask() => {
             let typed = asker.secret(&capital(ask.what), false)?;
-            section.secret(&key, &typed.unwrap_or_default(), None);
+            section.secret(&key, &typed.unwrap_or_default(), None)?;
         }
-        (Wanted::Text | Wanted::Usually(_), Some(text)) => plain(section, &key, &text),
+        (Wanted::Text | Wanted::Usually(_), Some(text)) => section.text(&key, &text),
         (Wanted::Text, None) if is_in_table(given, ask.key) => {}
         (Wanted::Text, None) if asker.can_ask() => {
             section.set(&key, asker.text(&capital(ask.what), None, |_| Ok(()))?);
@@ -213,25 +225,21 @@ fn is_in_table(given: &Given, key: &str) -> bool {
     table.is_some_and(|table| given.0.keys().any(|key| key.starts_with(&table)))
 }
 
-/// A text, or several as a list of TOML.
-fn plain(section: &mut Section, key: &[&str], text: &str) {
-    if text.starts_with('[') {
-        section.read(key, text);
-    } else {
-        section.set(key, text);
-    }
-}
-
 /// What else was given.
-fn rest(section: &mut Section, given: Given) {
+fn rest(section: &mut Section, given: Given) -> anyhow::Result<()> {
     for (key, text) in given.0 {
         let parts: Vec<_> = key.splitn(2, '.').collect();
         match parts[..] {
-            ["secret" | "token"] => section.secret(&[&key], &text, None),
-            ["scopes" | "statements", _] => plain(section, &parts, &text),
+            ["secret" | "token"] => section.secret(&[&key], &text, None)?,
+            ["headers", _] => section.secret(&parts, &text, None)?,
+            ["headers"] => bail!(
+                "--set headers: each is said by itself, --set headers.NAME=VALUE, since it may be a secret"
+            ),
+            ["scopes" | "statements", _] => section.text(&parts, &text),
             _ => section.read(&parts, &text),
         }
     }
+    Ok(())
 }
 
 /// Whether the system takes the credential, or somebody wants it written all the same.

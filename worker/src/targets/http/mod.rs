@@ -37,7 +37,7 @@ pub(super) const KIND: Kind = Kind {
     guide: Guide {
         title: "the system",
         asks: &[
-            Ask::text("url", "the URL that is told"),
+            Ask::secret("url", "the URL that is told"),
             Ask {
                 key: "secret",
                 what: "the secret by which requests are signed",
