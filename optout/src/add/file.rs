@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn of_two_that_add_at_once_one_is_refused_and_neither_is_lost() {
-        for _ in 0..50 {
+        for _ in 0..10 {
             let (folder, path) = file("");
             let both = [(), ()].map(|()| ConfigFile::open(Some(&path)).unwrap());
             let start = std::sync::Barrier::new(2);
