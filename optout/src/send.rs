@@ -245,12 +245,10 @@ mod tests {
 
     /// A configuration with these sources of SES, each by its name and its credentials.
     fn config(sources: &[(&str, &str)]) -> Config {
-        let text: String = sources
-            .iter()
-            .map(|(name, auth)| {
-                format!("[[sources]]\nname = \"{name}\"\nprovider = \"ses\"\n{auth}\n")
-            })
-            .collect();
+        let sections = sources.iter().map(|(name, auth)| {
+            format!("[[sources]]\nname = \"{name}\"\nprovider = \"ses\"\n{auth}\n")
+        });
+        let text = sections.collect::<Vec<_>>().concat();
         let loaded = Loaded::from_text(&text, BTreeMap::new()).unwrap();
         assert_eq!(loaded.mistakes(), []);
         loaded.config

@@ -145,11 +145,11 @@ async fn record(
         app.endpoints.current(&app.ledger)
     });
     let known = known.await?;
-    let reused = answered(lifecycle, "tokens", || {
+    let other = answered(lifecycle, "tokens", || {
         reused::find(app, parsed.iter().map(|one| (one.envelope, &*one.events)))
     });
-    let reused = match reused.await? {
-        Ok(reused) => reused,
+    let other = match other.await? {
+        Ok(other) => other,
         Err(refused) => return Some(Err(refused)),
     };
 
@@ -158,7 +158,7 @@ async fn record(
         .iter()
         .map(|parsed| entry(app, &known, parsed, &mut claims))
         .collect();
-    reused::set_aside(&mut entries, &reused);
+    reused::set_aside(&mut entries, &other);
     let echoes = answered(lifecycle, "echoes", || {
         echo::find(app, entries.iter().flat_map(Entry::events))
     });

@@ -118,8 +118,8 @@ fn make(folder: &Path, owner: &Owner) -> io::Result<()> {
     fs::write(&ignored, "*\n")?;
     owner.give(&ignored)?;
     owner.give(made.path())?;
-    let mode = if owner.is_of_a_group() { 0o750 } else { 0o700 };
-    fs::set_permissions(made.path(), Permissions::from_mode(mode))?;
+    let permissions = if owner.is_of_a_group() { 0o750 } else { 0o700 };
+    fs::set_permissions(made.path(), Permissions::from_mode(permissions))?;
     fs::rename(made.path(), folder)?;
     // What would be taken away with it has its own name now.
     let _elsewhere = made.keep();

@@ -88,19 +88,18 @@ async fn add(path: Option<&Path>, options: Options) -> anyhow::Result<ExitCode> 
 
 /// What is to be done once it is written.
 fn finish(asker: Asker, kind: &Kind, section: &Section, steps: &str) -> anyhow::Result<()> {
-    let mut lines = String::new();
-    if let Some(secret) = section.made() {
-        let (title, secret) = (kind.guide.title, secret.expose_secret());
-        lines += &format!("\nThe secret for {title}:\n\n    {secret}\n");
-    }
+    let title = kind.guide.title;
+    let secret = section.made().map(|secret| {
+        let secret = secret.expose_secret();
+        format!("\nThe secret for {title}:\n\n    {secret}\n")
+    });
     // Whoever was asked has been told already, unless there was no secret yet.
-    let is_to_be_told = !asker.can_ask() || !lines.is_empty();
-    if is_to_be_told && !kind.guide.steps.is_empty() {
-        lines += &format!("\n{steps}");
-    }
+    let is_to_be_told = !asker.can_ask() || secret.is_some();
+    let steps = (is_to_be_told && !kind.guide.steps.is_empty()).then(|| format!("\n{steps}"));
+    let (secret, steps) = (secret.unwrap_or_default(), steps.unwrap_or_default());
     let name = section.name();
     say(&format!(
-        "{lines}\nStart Optout again, so that it reads the file. A test of the target, on the dashboard or by\n\
+        "{secret}{steps}\nStart Optout again, so that it reads the file. A test of the target, on the dashboard or by\n\
          POST /api/v1/targets/{name}/test, tells it of an event of test@example.com."
     ))
 }
