@@ -29,7 +29,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Of an answer no more than this is read; then the connection is dropped.
+/// Of an answer no more than this is read, unless more is asked for; then the connection is dropped.
 const ANSWER_LIMIT: usize = 64 << 10;
 
 /// The way out. Cheap to clone; all clones share the connections.
@@ -148,25 +148,35 @@ impl Outbound {
         request: RequestBuilder,
         deadline: Instant,
     ) -> Result<Reply, Error> {
+        self.exchange_up_to(ANSWER_LIMIT, request, deadline).await
+    }
+
+    /// The same, where the answer may have so many bytes.
+    pub async fn exchange_up_to(
+        &self,
+        most: usize,
+        request: RequestBuilder,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
         let request = request.build().map_err(Error::exchange)?;
         self.guard.check(request.url())?;
-        timeout_at(deadline, self.send(request))
+        timeout_at(deadline, self.send(request, most))
             .await
             .map_err(|_| Error::Deadline(self.timeout))?
     }
 
-    async fn send(&self, request: Request) -> Result<Reply, Error> {
+    async fn send(&self, request: Request, most: usize) -> Result<Reply, Error> {
         let mut response = self
             .client
             .execute(request)
             .await
             .map_err(Error::exchange)?;
         let mut reply = Reply::new(response.status(), response.headers());
-        while reply.body.len() < ANSWER_LIMIT {
+        while reply.body.len() < most {
             match response.chunk().await.map_err(Error::exchange)? {
                 Some(chunk) => reply
                     .body
-                    .extend_from_slice(&chunk[..chunk.len().min(ANSWER_LIMIT - reply.body.len())]),
+                    .extend_from_slice(&chunk[..chunk.len().min(most - reply.body.len())]),
                 None => break,
             }
         }

@@ -27,7 +27,7 @@ const ERROR_TYPE: &str = "x-amzn-errortype";
 /// Of an answer this much is kept in the ledger.
 const EXCERPT_LIMIT: usize = 2 << 10;
 
-/// An answer, its body cut at 64 KiB.
+/// An answer, its body cut at 64 KiB, or where it was asked to be.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: StatusCode,

@@ -52,6 +52,7 @@ use common::{
 };
 
 pub use guide::{Ask, Guide, Wanted};
+pub use platform::Book;
 pub use probe::Probe;
 
 /// Every kind of target, by name in alphabetical order.
@@ -123,6 +124,11 @@ pub trait Target: Send + Sync {
     /// told of it: for targets that mirror a source.
     fn knows(&self, _reported: &str) -> bool {
         true
+    }
+
+    /// The lists of a platform that says whom it suppresses.
+    fn book(&self) -> Option<Book<'_>> {
+        None
     }
 
     /// Whether its system takes the credential, asked by a read that changes nothing there.

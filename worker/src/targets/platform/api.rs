@@ -22,6 +22,9 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// Of a page of a list no more than this is read.
+const PAGE_LIMIT: usize = 16 << 20;
+
 /// How a platform knows who asks.
 pub(crate) enum Credential {
     Bearer(SecretString),
@@ -86,6 +89,15 @@ impl Api {
         Ok(self.outbound.exchange(request, deadline).await?)
     }
 
+    /// Sends a request for a page of a list, and reads it. None if the answer is larger than is read at once.
+    pub(crate) async fn page<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        deadline: Instant,
+    ) -> Result<Option<T>, Answer> {
+        page(&self.outbound, request, deadline).await
+    }
+
     /// Sends JSON.
     pub(crate) async fn send(
         &self,
@@ -107,6 +119,28 @@ impl Api {
     ) -> Result<Reply, Answer> {
         self.exchange(self.request(method, parts), deadline).await
     }
+}
+
+/// The same for a platform that makes its requests by itself.
+pub(crate) async fn page<T: DeserializeOwned>(
+    outbound: &Outbound,
+    request: RequestBuilder,
+    deadline: Instant,
+) -> Result<Option<T>, Answer> {
+    let sent = outbound.exchange_up_to(PAGE_LIMIT, request, deadline);
+    let reply = sent.await?;
+    if reply.body.len() == PAGE_LIMIT {
+        return Ok(None);
+    }
+    read(reply).map(|(_, page)| Some(page))
+}
+
+/// What is said of a page that is larger than is read, where no smaller one can be asked for.
+pub(crate) fn too_large() -> Answer {
+    Answer::dead(format!(
+        "answered with more than the {} MiB that are read at once",
+        PAGE_LIMIT >> 20
+    ))
 }
 
 /// A path of these parts.

@@ -10,6 +10,7 @@
 //! Settings of every kind: `token` (secret), `scopes` (a table), `url` (for another region), `allow_http`.
 
 mod api;
+mod book;
 #[cfg(test)]
 pub(super) mod rehearsal;
 mod scopes;
@@ -31,12 +32,13 @@ use tokio::time::Instant;
 
 use super::{Probe, Setup, Target, ticket::said};
 
-pub(super) use api::{Api, Credential, accepted, path, read};
+pub(super) use api::{Api, Credential, accepted, page, path, read, too_large};
+pub(crate) use book::{Book, Entry, Lists, Page};
 pub(super) use scopes::Scopes;
 
 /// A platform's own part.
 #[async_trait]
-pub(super) trait Platform: Send + Sync {
+pub(crate) trait Platform: Send + Sync {
     /// Which contacts it knows.
     fn channels(&self) -> &[Channel] {
         &[Channel::Email]
@@ -69,10 +71,15 @@ pub(super) trait Platform: Send + Sync {
     /// Suppresses the contacts in a list of the platform's, or lifts them there. The answers are in the contacts' order;
     /// an error is what became of the whole request.
     async fn tell(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer>;
+
+    /// How its lists are read, where its API says whom they suppress.
+    fn reads(&self) -> Option<&dyn Lists> {
+        None
+    }
 }
 
 /// What is to be told in one go.
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     pub list: &'a str,
     /// Else they are lifted.
     pub suppress: bool,
@@ -83,7 +90,7 @@ pub(super) struct Call<'a> {
 
 /// A contact, why it is suppressed or lifted, and since when.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'a> {
+pub(crate) struct Told<'a> {
     pub contact: &'a Contact,
     pub lane: Lane,
     pub at: Timestamp,
@@ -205,6 +212,15 @@ impl<P: Platform> Target for Teller<P> {
     fn knows(&self, reported: &str) -> bool {
         let lists = self.scopes.lists(reported);
         lists.iter().all(|list| *list == reported)
+    }
+
+    fn book(&self) -> Option<Book<'_>> {
+        Some(Book {
+            platform: &self.platform,
+            lists: self.platform.reads()?,
+            scopes: &self.scopes,
+            outbound: &self.outbound,
+        })
     }
 
     async fn probe(&self) -> Probe {

@@ -224,6 +224,22 @@ impl Vendor {
         }
     }
 
+    pub(crate) async fn a_list_is_read_page_by_page_and_no_other_with_it(&self) {
+        let running = self.usual().await;
+        let [first, second] = self.lists;
+        let many: BTreeSet<_> = (0..2500)
+            .map(|at| format!("p{at:04}@example.com"))
+            .collect();
+        for address in &many {
+            set(&mut running.listed(), first, address, true);
+        }
+        if first != second {
+            set(&mut running.listed(), second, "jane@example.com", true);
+            assert_eq!(running.read(second).await, names(&["jane@example.com"]));
+        }
+        assert_eq!(running.read(first).await, many);
+    }
+
     pub(crate) async fn one_contact_that_is_refused_costs_no_other(&self) {
         let running = self.usual().await;
         let addresses = ["jane@example.com", "bad@example.com", "joe@example.com"];
@@ -273,6 +289,23 @@ impl Running {
 
     pub(crate) fn received(&self) -> Vec<Received> {
         self.server.received()
+    }
+
+    /// Whom a list suppresses, read to its end; each once.
+    pub(crate) async fn read(&self, list: &str) -> BTreeSet<String> {
+        let book = self.target.book().expect("its lists can be read");
+        let (mut all, mut after) = (BTreeSet::new(), None);
+        loop {
+            let page = book.page(list, after.as_deref()).await.unwrap();
+            assert_eq!(page.unread, 0);
+            for entry in page.entries {
+                assert!(all.insert(entry.contact.address));
+            }
+            after = page.next;
+            if after.is_none() {
+                return all;
+            }
+        }
     }
 
     /// The lists that a contact is suppressed in.

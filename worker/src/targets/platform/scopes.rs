@@ -87,6 +87,19 @@ impl Scopes {
         }
     }
 
+    /// Every list that is named.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flatten().map(String::as_str)
+    }
+
+    /// The scopes that are written out as just this list.
+    pub(crate) fn just(&self, list: &str) -> Vec<String> {
+        let is_just = |lists: &BTreeSet<String>| lists.len() == 1 && lists.contains(list);
+        let written = self.0.iter().filter(|(scope, _)| *scope != OTHERS);
+        let just = written.filter(|(_, lists)| is_just(lists));
+        just.map(|(scope, _)| scope.clone()).collect()
+    }
+
     /// Whether a suppression in the scope `standing` keeps the lists of the scope `lifted` suppressed: it covers that scope,
     /// or is in one of those lists itself.
     pub(crate) fn keep(&self, lifted: &str, standing: &str) -> bool {

@@ -1,0 +1,122 @@
+//! What a platform says of whom it suppresses: its lists, read page by page, and what they are to us.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use common::{
+    contact::{Channel, Contact},
+    delivery::Answer,
+    event::GLOBAL,
+    outbound::Outbound,
+};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{Platform, Scopes};
+
+/// A platform whose API says whom its lists suppress.
+#[async_trait]
+pub(crate) trait Lists: Send + Sync {
+    /// One page of those whom this list suppresses, as this platform's `tell` would suppress them: the first, or what
+    /// follows the one that said `after`. Of what an answer says only `after` is remembered.
+    async fn page(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Page, Answer>;
+}
+
+/// One page of a list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Entry>,
+    /// How many of the page's entries name nobody who can be told of: no address, or one that reads as none.
+    pub(crate) unread: u64,
+    /// How to ask for the next page; None on the last.
+    pub(crate) next: Option<String>,
+}
+
+/// Somebody whom a list suppresses.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) contact: Contact,
+    /// Since when, where the platform says.
+    pub(crate) since: Option<Timestamp>,
+    /// Why, in the platform's words.
+    pub(crate) reason: Option<String>,
+}
+
+impl Page {
+    /// Puts an entry on the page.
+    pub(crate) fn add(
+        &mut self,
+        contact: Option<Contact>,
+        since: Option<Timestamp>,
+        reason: Option<String>,
+    ) {
+        match contact {
+            Some(contact) => self.entries.push(Entry {
+                contact,
+                since,
+                reason: reason.filter(|reason| !reason.is_empty()),
+            }),
+            None => self.unread += 1,
+        }
+    }
+
+    /// The same for an email address and a time as the platform writes them; a time that reads as none is none.
+    pub(crate) fn email(&mut self, address: &str, since: Option<&str>, reason: Option<String>) {
+        let since = since.and_then(common::event::rfc3339);
+        self.add(Contact::email(address).ok(), since, reason);
+    }
+}
+
+/// The lists of a target's platform, as the configuration names them.
+#[derive(Clone, Copy)]
+pub struct Book<'a> {
+    pub(super) platform: &'a dyn Platform,
+    pub(super) lists: &'a dyn Lists,
+    pub(super) scopes: &'a Scopes,
+    pub(super) outbound: &'a Outbound,
+}
+
+impl<'a> Book<'a> {
+    /// Every list.
+    pub(crate) fn lists(&self) -> BTreeSet<&'a str> {
+        self.scopes.all().collect()
+    }
+
+    /// Which contacts they hold.
+    pub(crate) fn channels(&self) -> &'a [Channel] {
+        self.platform.channels()
+    }
+
+    /// The lists that are to suppress whom a suppression in `scope` is of.
+    pub(crate) fn lists_of(&self, scope: &str) -> BTreeSet<&'a str> {
+        self.scopes.lists(scope)
+    }
+
+    /// Whether who is suppressed in `scope` may be in this list by that: told of it there, or reported from there.
+    pub(crate) fn covers(&self, list: &str, scope: &str) -> bool {
+        self.scopes.lists(scope).contains(list) || self.platform.scope_of(list) == scope
+    }
+
+    /// In which of our scopes somebody is suppressed whom this list suppresses: those that are just this list by the
+    /// configuration, or else what the platform's own source would say. But not in everything, where the list is a part of
+    /// the platform's lists only: then in the scope of its name.
+    pub(crate) fn scopes_of(&self, list: &str) -> Vec<String> {
+        let written = self.scopes.just(list);
+        if !written.is_empty() {
+            return written;
+        }
+        let reported = self.platform.scope_of(list);
+        let is_part = reported == GLOBAL && self.lists().len() > 1;
+        vec![if is_part { list } else { reported }.to_owned()]
+    }
+
+    /// Reads one page ([`Lists::page`]), within the target's own time limit.
+    pub(crate) async fn page(&self, list: &str, after: Option<&str>) -> Result<Page, Answer> {
+        self.lists.page(list, after, self.outbound.deadline()).await
+    }
+}
