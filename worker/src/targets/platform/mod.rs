@@ -33,7 +33,8 @@ use tokio::time::Instant;
 use super::{Probe, Setup, Target, ticket::said};
 
 pub(super) use api::{Api, Credential, accepted, page, path, read, too_large};
-pub(crate) use book::{Book, Entry, Lists, Page};
+pub use book::Book;
+pub(crate) use book::{Entry, Lists, Page};
 pub(super) use scopes::Scopes;
 
 /// A platform's own part.
