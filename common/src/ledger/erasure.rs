@@ -232,6 +232,12 @@ impl Work<'_> {
         let audit =
             "UPDATE audit SET contact = $2, personal = NULL, salt = NULL WHERE contact = $1";
         let audit_records = self.run(audit, &both).await?;
+        let differences =
+            "UPDATE differences SET contact = $2, listed_reason = NULL WHERE contact = $1";
+        self.run(differences, &both).await?;
+        let listed = "DELETE FROM listed WHERE contact = $1 AND reconciliation IN (
+            SELECT id FROM reconciliations WHERE state = 'running')";
+        self.run(listed, &one).await?;
         // Last, since the others are found by it.
         let events = "
             UPDATE events SET contact = $2, contact_raw = NULL, reason = NULL, message_id = NULL, campaign_id = NULL,

@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0011_echoes.sql"),
     include_str!("../../migrations/0012_tokens.sql"),
     include_str!("../../migrations/0013_refused.sql"),
+    include_str!("../../migrations/0014_reconciliations.sql"),
 ];
 
 /// Names the advisory lock under which several processes that start together take turns at migrating.

@@ -31,6 +31,7 @@ mod moved;
 mod page;
 mod pepper;
 mod quarantine;
+mod reconciliations;
 mod record;
 mod redrive;
 mod registers;
@@ -81,6 +82,10 @@ pub use failing::{Failing, Fared};
 pub use leases::{Finished, Leave};
 pub use page::Page;
 pub use quarantine::{Held, HeldFilter, Quarantined};
+pub use reconciliations::{
+    Difference, DifferenceFilter, Gap, Listed, Place, ReconciledList, Reconciliation, Reconciling,
+    RegisterRow, Tally,
+};
 pub use record::{Entry, Recorded, Unreadable};
 pub use replays::{Job, Progress, Replay, ReplayFilter};
 pub use retention::Expired;

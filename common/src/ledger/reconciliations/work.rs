@@ -1,0 +1,355 @@
+//! How a reconciliation is done: list by list, by whoever holds its lease.
+//!
+//! Whoever takes it gets a new name, and each write is one transaction that first holds the lease under that name. So one
+//! who was taken for dead writes nothing more, and two never write of one list.
+//!
+//! What is true if the process dies: a list that was done is done; of the one that was under way the next holder takes away
+//! what was noted and begins it anew. What was repaired by then was published: the events are the same, and the platform
+//! is told again what it was told.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Value, json};
+use sqlx::{Any, Row, Transaction};
+use uuid::Uuid;
+
+use super::{Difference, Listed};
+use crate::{
+    clock,
+    contact::Contact,
+    ledger::{Ledger, Progress, Result, micros, parsed, period, rows, timestamp},
+};
+
+/// How long a process that died keeps others from it. Longer than a page of a list takes to be answered and noted.
+const LEASE: Duration = Duration::from_mins(3);
+
+/// Rows that are taken away together: nobody else writes to SQLite meanwhile.
+const STEP: i64 = 2000;
+
+/// A reconciliation in the hands of a worker.
+#[derive(Debug, Clone)]
+pub struct Reconciling {
+    pub id: Uuid,
+    /// The target; None for all.
+    pub target: Option<String>,
+    pub repair: bool,
+    /// Since when it has been in these hands, by the database's clock.
+    pub since: jiff::Timestamp,
+    /// The lists that are done, each with its target.
+    pub done: BTreeSet<(String, String)>,
+    owner: Uuid,
+}
+
+/// What a list came to so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub target: String,
+    pub list: String,
+    pub listed: u64,
+    pub unread: u64,
+    pub only_theirs: u64,
+    pub only_ours: u64,
+    pub differs: u64,
+    pub repaired: u64,
+}
+
+impl Ledger {
+    /// Takes the oldest one that is in nobody's hands, of one of these targets or of all.
+    pub async fn take_reconciliation(&self, targets: &[&str]) -> Result<Option<Reconciling>> {
+        // A longer lease than any is one of before the clock was set back.
+        let free = "state = 'running' AND (lease_until IS NULL OR lease_until <= {now} OR lease_until > {now} + $3)";
+        let text = format!(
+            "UPDATE reconciliations SET lease_owner = $2, lease_until = {{now}} + $3
+            WHERE {free} AND id = (
+                SELECT id FROM reconciliations
+                WHERE {free} AND (target IS NULL OR target IN (SELECT rows.value->>'target' FROM {{rows}}))
+                ORDER BY created_at, id LIMIT 1)
+            RETURNING id, target, repair, {{now}} AS since"
+        );
+        let targets: Vec<_> = targets
+            .iter()
+            .map(|target| json!({ "target": target }))
+            .collect();
+        let owner = Uuid::now_v7();
+        let taken = self.query(&text).bind(rows(&targets));
+        let taken = taken.bind(owner.to_string()).bind(period(LEASE));
+        let Some(row) = taken.fetch_optional(&self.writer).await? else {
+            return Ok(None);
+        };
+        let id: String = row.try_get("id")?;
+        let done = "SELECT target, list FROM reconciled_lists WHERE reconciliation = $1 AND finished_at IS NOT NULL";
+        let done = self.query(done).bind(id.clone());
+        let done = done.fetch_all(&self.pool).await?;
+        let done = done
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        Ok(Some(Reconciling {
+            id: parsed(&id)?,
+            target: row.try_get("target")?,
+            repair: row.try_get::<i64, _>("repair")? == 1,
+            since: timestamp(row.try_get("since")?)?,
+            done: done.collect::<Result<_>>()?,
+            owner,
+        }))
+    }
+
+    /// Holds it for longer; false if it is in other hands.
+    pub async fn hold_reconciliation(&self, held: &Reconciling) -> Result<bool> {
+        let Some(transaction) = self.holding(held).await? else {
+            return Ok(false);
+        };
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Begins a list, and takes away what was noted of it before; false if it is in other hands.
+    pub async fn begin_list(&self, held: &Reconciling, tally: &Tally) -> Result<bool> {
+        let differences = "
+            DELETE FROM differences WHERE id IN (
+                SELECT id FROM differences WHERE reconciliation = $1 AND target = $3 AND list = $4 LIMIT $2)";
+        let place = [&tally.target, &tally.list];
+        if !(self.forget_listed(held).await? && self.forget(held, differences, &place).await?) {
+            return Ok(false);
+        }
+        let Some(mut transaction) = self.holding(held).await? else {
+            return Ok(false);
+        };
+        let text = "
+            INSERT INTO reconciled_lists (reconciliation, target, list) VALUES ($1, $2, $3)
+            ON CONFLICT (reconciliation, target, list) DO NOTHING";
+        self.query(text)
+            .bind(held.id.to_string())
+            .bind(tally.target.clone())
+            .bind(tally.list.clone())
+            .execute(&mut *transaction)
+            .await?;
+        self.note_tally(&mut transaction, held, tally).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Notes whom the list holds; false if it is in other hands. Who is on two pages is noted once.
+    pub async fn note_listed(
+        &self,
+        held: &Reconciling,
+        tally: &Tally,
+        listed: &[Listed],
+    ) -> Result<bool> {
+        let Some(mut transaction) = self.holding(held).await? else {
+            return Ok(false);
+        };
+        let values: Vec<_> = listed.iter().map(|one| one.row(held.id)).collect();
+        let text = "
+            INSERT INTO listed (reconciliation, contact, channel, since, reason)
+            SELECT rows.value->>'reconciliation', rows.value->>'contact', rows.value->>'channel',
+                CAST(rows.value->>'since' AS BIGINT), rows.value->>'reason'
+            FROM {rows} WHERE TRUE
+            ON CONFLICT (reconciliation, contact, channel) DO NOTHING";
+        self.put(&mut transaction, text, &values).await?;
+        self.note_tally(&mut transaction, held, tally).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Notes differences, those of contacts that were erased by what stands in their address's place; false if it is in other
+    /// hands. What is noted already stays as it is.
+    pub async fn note_differences(
+        &self,
+        held: &Reconciling,
+        tally: &Tally,
+        found: &[Difference],
+    ) -> Result<bool> {
+        let Some(mut transaction) = self.holding(held).await? else {
+            return Ok(false);
+        };
+        let contacts: Vec<_> = found.iter().map(contact_of).collect();
+        let erased = self.erased_among(&mut transaction, &contacts).await?;
+        let values: Vec<_> = found
+            .iter()
+            .map(|one| {
+                let mut value = row(held.id, one);
+                if let Some(pseudonym) = erased.get(&one.contact) {
+                    value["contact"] = json!(pseudonym);
+                    value["listed_reason"] = Value::Null;
+                }
+                value
+            })
+            .collect();
+        let text = "
+            INSERT INTO differences (id, reconciliation, found_at, target, list, difference, channel, contact, listed_since,
+                listed_reason, scope, source, occurred_at, event_id, delivery, repaired)
+            SELECT rows.value->>'id', rows.value->>'reconciliation', CAST(rows.value->>'found_at' AS BIGINT),
+                rows.value->>'target', rows.value->>'list', rows.value->>'difference', rows.value->>'channel',
+                rows.value->>'contact', CAST(rows.value->>'listed_since' AS BIGINT), rows.value->>'listed_reason',
+                rows.value->>'scope', rows.value->>'source', CAST(rows.value->>'occurred_at' AS BIGINT),
+                rows.value->>'event_id', rows.value->>'delivery', CAST(rows.value->>'repaired' AS BIGINT)
+            FROM {rows} WHERE TRUE
+            ON CONFLICT DO NOTHING";
+        self.put(&mut transaction, text, &values).await?;
+        self.note_tally(&mut transaction, held, tally).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Ends a list, compared or given up for that reason; false if it is in other hands.
+    pub async fn end_list(
+        &self,
+        held: &Reconciling,
+        tally: &Tally,
+        error: Option<&str>,
+    ) -> Result<bool> {
+        if !self.forget_listed(held).await? {
+            return Ok(false);
+        }
+        let Some(mut transaction) = self.holding(held).await? else {
+            return Ok(false);
+        };
+        self.note_tally(&mut transaction, held, tally).await?;
+        let text = "
+            UPDATE reconciled_lists SET finished_at = $4, error = $5 WHERE reconciliation = $1 AND target = $2 AND list = $3";
+        self.query(text)
+            .bind(held.id.to_string())
+            .bind(tally.target.clone())
+            .bind(tally.list.clone())
+            .bind(micros(clock::now()))
+            .bind(error.map(str::to_owned))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Ends it: done, or failed for that reason; false if it is in other hands.
+    pub async fn end_reconciliation(
+        &self,
+        held: &Reconciling,
+        error: Option<&str>,
+    ) -> Result<bool> {
+        let state = match error {
+            None => Progress::Done,
+            Some(_) => Progress::Failed,
+        };
+        let text = "
+            UPDATE reconciliations SET state = $3, error = $4, finished_at = $5, lease_until = NULL
+            WHERE id = $1 AND lease_owner = $2 AND state = 'running'";
+        let ended = self.query(text).bind(held.id.to_string());
+        let ended = ended.bind(held.owner.to_string()).bind(state.to_string());
+        let ended = ended
+            .bind(error.map(str::to_owned))
+            .bind(micros(clock::now()));
+        Ok(ended.execute(&self.writer).await?.rows_affected() > 0)
+    }
+
+    /// Gives it back, so that another goes on at once.
+    pub async fn leave_reconciliation(&self, held: &Reconciling) -> Result<()> {
+        let text = "
+            UPDATE reconciliations SET lease_until = NULL WHERE id = $1 AND lease_owner = $2 AND state = 'running'";
+        let left = self.query(text).bind(held.id.to_string());
+        let left = left.bind(held.owner.to_string());
+        left.execute(&self.writer).await?;
+        Ok(())
+    }
+
+    /// Removes at most `most` rows of reconciliations that began before, themselves last, and says how many it removed.
+    pub async fn expire_reconciliations(&self, before: jiff::Timestamp, most: i64) -> Result<u64> {
+        let old = "SELECT id FROM reconciliations WHERE created_at < $1 AND state <> 'running'";
+        let differences = format!(
+            "DELETE FROM differences WHERE id IN (SELECT id FROM differences WHERE reconciliation IN ({old}) LIMIT $2)"
+        );
+        let removed = self.query(&differences).bind(micros(before)).bind(most);
+        let removed = removed.execute(&self.writer).await?.rows_affected();
+        if removed > 0 {
+            return Ok(removed);
+        }
+        let mut transaction = self.begin().await?;
+        let mut removed = 0;
+        for text in [
+            format!("DELETE FROM reconciled_lists WHERE reconciliation IN ({old})"),
+            "DELETE FROM reconciliations WHERE created_at < $1 AND state <> 'running'".to_owned(),
+        ] {
+            let done = self.query(&text).bind(micros(before));
+            removed += done.execute(&mut *transaction).await?.rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(removed)
+    }
+
+    /// A transaction that holds the lease until it commits, and for its time from now. None if it is in other hands.
+    async fn holding(&self, held: &Reconciling) -> Result<Option<Transaction<'static, Any>>> {
+        let text = "
+            UPDATE reconciliations SET lease_until = {now} + $3 WHERE id = $1 AND lease_owner = $2 AND state = 'running'";
+        let mut transaction = self.begin().await?;
+        let query = self.query(text).bind(held.id.to_string());
+        let query = query.bind(held.owner.to_string()).bind(period(LEASE));
+        let holds = query.execute(&mut *transaction).await?.rows_affected() > 0;
+        Ok(holds.then_some(transaction))
+    }
+
+    async fn note_tally(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        held: &Reconciling,
+        tally: &Tally,
+    ) -> Result<()> {
+        let text = "
+            UPDATE reconciled_lists SET listed = $4, unread = $5, only_theirs = $6, only_ours = $7, differs = $8, repaired = $9
+            WHERE reconciliation = $1 AND target = $2 AND list = $3";
+        let mut query = self.query(text).bind(held.id.to_string());
+        query = query.bind(tally.target.clone()).bind(tally.list.clone());
+        for count in [
+            tally.listed,
+            tally.unread,
+            tally.only_theirs,
+            tally.only_ours,
+            tally.differs,
+            tally.repaired,
+        ] {
+            query = query.bind(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        query.execute(&mut **transaction).await?;
+        Ok(())
+    }
+
+    async fn forget_listed(&self, held: &Reconciling) -> Result<bool> {
+        let listed = "
+            DELETE FROM listed WHERE reconciliation = $1 AND (contact, channel) IN (
+                SELECT contact, channel FROM listed WHERE reconciliation = $1 LIMIT $2)";
+        self.forget(held, listed, &[]).await
+    }
+
+    /// Takes rows of it away, some at a time, until there are none; false if it is in other hands.
+    async fn forget(&self, held: &Reconciling, text: &str, values: &[&String]) -> Result<bool> {
+        loop {
+            let Some(mut transaction) = self.holding(held).await? else {
+                return Ok(false);
+            };
+            let mut query = self.query(text).bind(held.id.to_string()).bind(STEP);
+            for value in values {
+                query = query.bind((*value).clone());
+            }
+            let removed = query.execute(&mut *transaction).await?.rows_affected();
+            transaction.commit().await?;
+            if removed == 0 {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+fn contact_of(of: &Difference) -> Contact {
+    Contact {
+        channel: of.channel,
+        address: of.contact.clone(),
+        raw: of.contact.clone(),
+    }
+}
+
+fn row(reconciliation: Uuid, of: &Difference) -> Value {
+    json!({
+        "id": of.id, "reconciliation": reconciliation, "found_at": micros(of.found_at), "target": of.target, "list": of.list,
+        "difference": of.difference, "channel": of.channel, "contact": of.contact,
+        "listed_since": of.listed_since.map(micros), "listed_reason": of.listed_reason, "scope": of.scope,
+        "source": of.source, "occurred_at": of.occurred_at.map(micros), "event_id": of.event_id,
+        "delivery": of.delivery, "repaired": i64::from(of.repaired),
+    })
+}
