@@ -13,6 +13,7 @@
 //! | `poison`, `sweep`, `gauges` | what was parked, what does not move, what is measured |
 //! | `retention` | what is older than it is kept |
 //! | `breakers` | where the breakers stand, for people |
+//! | `reconcile` | whom platforms list, compared with the ledger ([`reconcile`]) |
 //! | `switches`, `tests` | what people ask of configured targets: to be left alone, told again, tested |
 
 mod attempt;
@@ -28,6 +29,7 @@ mod outlet;
 mod overtaken;
 mod parse;
 mod poison;
+mod reconcile;
 mod recorder;
 mod reroute;
 mod retention;
@@ -44,7 +46,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use common::{
     claims::Claims,
-    config::{Config, Retention, Source},
+    config::{Config, Reconcile, Retention, Source},
     delivery::State,
     endpoint,
     event::Kind,
@@ -89,6 +91,7 @@ pub struct App {
     pub prefetch: u16,
     pub sweep_every: Duration,
     pub retention: Retention,
+    pub reconcile: Reconcile,
     /// Set once the queues are declared and the ledger was asked who is told; no loop begins before.
     prepared: SetOnce<()>,
 }
@@ -120,6 +123,7 @@ impl App {
             prefetch: config.worker.prefetch,
             sweep_every: config.worker.sweep_every,
             retention: config.ledger.retention,
+            reconcile: config.reconcile,
             prepared: SetOnce::new(),
         }
     }
@@ -196,6 +200,8 @@ pub fn spawn(app: &Arc<App>, lifecycle: &Lifecycle) {
     lifecycle.spawn("switches", prepared(app, lifecycle, switches));
     let tests = trial::run(Arc::clone(app), lifecycle.clone());
     lifecycle.spawn("tests", tests);
+    let reconcile = reconcile::run(Arc::clone(app), lifecycle.clone());
+    lifecycle.spawn("reconcile", prepared(app, lifecycle, reconcile));
     let gauges = sweep::gauges(Arc::clone(app), lifecycle.clone());
     lifecycle.spawn("gauges", prepared(app, lifecycle, gauges));
 }

@@ -27,6 +27,9 @@ const STEP: i64 = 200;
 /// lie ahead.
 const TOKENS: SignedDuration = SignedDuration::from_hours(72);
 
+/// How long a reconciliation is kept, with what differed.
+const RECONCILIATIONS: SignedDuration = SignedDuration::from_hours(24 * 90);
+
 /// A step is followed by a pause so many times as long.
 const PAUSE: u32 = 4;
 
@@ -76,6 +79,15 @@ async fn expire(ledger: &Ledger, retention: Retention, lifecycle: &Lifecycle) ->
         let step = || ledger.expire_tokens(before, STEP);
         removed = paced("tokens", lifecycle, step).await?;
         count("tokens", removed);
+    }
+    let before = clock::now()
+        .checked_sub(RECONCILIATIONS)
+        .unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut removed = u64::MAX;
+    while removed > 0 {
+        let step = || ledger.expire_reconciliations(before, STEP);
+        removed = paced("reconciliations", lifecycle, step).await?;
+        count("reconciliations", removed);
     }
     Some(())
 }

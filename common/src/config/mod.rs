@@ -8,6 +8,7 @@ mod links;
 mod load;
 mod origin;
 mod rate;
+mod reconcile;
 mod retention;
 mod services;
 mod source;
@@ -29,6 +30,7 @@ pub use links::{Links, Made, Purpose};
 pub use load::{LoadError, Loaded, USUAL, environment};
 pub use origin::Origin;
 pub use rate::Rate;
+pub use reconcile::Reconcile;
 pub use retention::{Keep, Retention};
 pub use services::{Api, ApiKey, Ingress, Role, Spool, Talkable, Worker};
 pub use source::{AuthKind, Credential, Source};
@@ -45,6 +47,7 @@ pub struct Config {
     pub claims: Claims,
     pub ledger: Ledger,
     pub retry: Schedule,
+    pub reconcile: Reconcile,
     pub outbound: Outbound,
     pub endpoints: Endpoints,
     /// None where links are neither made nor opened.
@@ -87,6 +90,7 @@ impl Config {
             claims: Claims::read(root.section("claims")),
             ledger: Ledger::read(root.section("ledger")),
             retry: read_retry(root.section("retry")),
+            reconcile: Reconcile::read(root.section("reconcile")),
             outbound: Outbound::read(root.section("outbound")),
             endpoints: Endpoints::read(root.section("endpoints")),
             links: Links::read(root.section("links")),

@@ -53,6 +53,7 @@ use common::{
 
 pub use guide::{Ask, Guide, Wanted};
 pub use platform::Book;
+pub(crate) use platform::Page;
 pub use probe::Probe;
 
 /// Every kind of target, by name in alphabetical order.

@@ -7,7 +7,7 @@
 //! what was noted and begins it anew. What was repaired by then was published: the events are the same, and the platform
 //! is told again what it was told.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use sqlx::{Any, Row, Transaction};
@@ -33,10 +33,10 @@ pub struct Reconciling {
     /// The target; None for all.
     pub target: Option<String>,
     pub repair: bool,
-    /// Since when it has been in these hands, by the database's clock.
-    pub since: jiff::Timestamp,
-    /// The lists that are done, each with its target.
-    pub done: BTreeSet<(String, String)>,
+    /// When it was asked for, by the database's clock.
+    pub asked_at: jiff::Timestamp,
+    /// The lists that are done, each with its target, and whether it was compared.
+    pub done: BTreeMap<(String, String), bool>,
     owner: Uuid,
 }
 
@@ -57,37 +57,45 @@ impl Ledger {
     /// Takes the oldest one that is in nobody's hands, of one of these targets or of all.
     pub async fn take_reconciliation(&self, targets: &[&str]) -> Result<Option<Reconciling>> {
         // A longer lease than any is one of before the clock was set back.
-        let free = "state = 'running' AND (lease_until IS NULL OR lease_until <= {now} OR lease_until > {now} + $3)";
+        let free = "state = 'running' AND (lease_until IS NULL OR lease_until <= {now} OR lease_until > {now} + $2)";
         let text = format!(
-            "UPDATE reconciliations SET lease_owner = $2, lease_until = {{now}} + $3
-            WHERE {free} AND id = (
-                SELECT id FROM reconciliations
-                WHERE {free} AND (target IS NULL OR target IN (SELECT rows.value->>'target' FROM {{rows}}))
-                ORDER BY created_at, id LIMIT 1)
-            RETURNING id, target, repair, {{now}} AS since"
+            "SELECT id FROM reconciliations
+            WHERE {free} AND (target IS NULL OR target IN (SELECT rows.value->>'target' FROM {{rows}}))
+            ORDER BY created_at, id LIMIT 1"
         );
         let targets: Vec<_> = targets
             .iter()
             .map(|target| json!({ "target": target }))
             .collect();
+        let first = self.query(&text).bind(rows(&targets)).bind(period(LEASE));
+        let Some(first) = first.fetch_optional(&self.pool).await? else {
+            return Ok(None);
+        };
+        let text = format!(
+            "UPDATE reconciliations SET lease_owner = $1, lease_until = {{now}} + $2 WHERE {free} AND id = $3
+            RETURNING id, target, repair, created_at"
+        );
         let owner = Uuid::now_v7();
-        let taken = self.query(&text).bind(rows(&targets));
-        let taken = taken.bind(owner.to_string()).bind(period(LEASE));
+        let taken = self.query(&text).bind(owner.to_string());
+        let taken = taken
+            .bind(period(LEASE))
+            .bind(first.try_get::<String, _>(0)?);
         let Some(row) = taken.fetch_optional(&self.writer).await? else {
             return Ok(None);
         };
         let id: String = row.try_get("id")?;
-        let done = "SELECT target, list FROM reconciled_lists WHERE reconciliation = $1 AND finished_at IS NOT NULL";
+        let done = "SELECT target, list, error FROM reconciled_lists WHERE reconciliation = $1 AND finished_at IS NOT NULL";
         let done = self.query(done).bind(id.clone());
         let done = done.fetch_all(&self.pool).await?;
-        let done = done
-            .iter()
-            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        let done = done.iter().map(|row| {
+            let error: Option<String> = row.try_get(2)?;
+            Ok(((row.try_get(0)?, row.try_get(1)?), error.is_none()))
+        });
         Ok(Some(Reconciling {
             id: parsed(&id)?,
             target: row.try_get("target")?,
             repair: row.try_get::<i64, _>("repair")? == 1,
-            since: timestamp(row.try_get("since")?)?,
+            asked_at: timestamp(row.try_get("created_at")?)?,
             done: done.collect::<Result<_>>()?,
             owner,
         }))

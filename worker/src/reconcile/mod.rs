@@ -1,0 +1,260 @@
+//! Reconciliations: whom the targets' platforms list as suppressed, compared with whom the ledger holds to be.
+//!
+//! One list after the other: whom the platform lists is read into the ledger page by page, then both sides are gone through
+//! a page at a time, so memory does not grow with either. What is on its way is no difference: what was recorded while, or
+//! shortly before, it was read, and what the target is still to be told. What differs is noted, and repaired where that was
+//! asked for, always towards suppressed ([`repair`]); so to repair what was right does no harm.
+//!
+//! What is true if the process dies is said where it is noted ([`common::ledger::Reconciling`]). One who was taken for dead
+//! and is not is told so by its next write, and stops.
+
+mod compare;
+mod read;
+mod repair;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    ledger::{self, Reconciling, Tally},
+    lifecycle::Lifecycle,
+    patience::until_done,
+};
+use metrics::gauge;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::{App, Outlet, targets::Book};
+
+/// How often it is looked for what was asked for.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether it is time by the schedule.
+const SCHEDULE: Duration = Duration::from_secs(30);
+
+/// While it waits for something it says so often that it is alive.
+const BEAT: Duration = Duration::from_secs(20);
+
+/// Why a reconciliation is left where it is.
+enum Left {
+    /// The worker is told to stop.
+    Stopping,
+    /// It is in other hands.
+    Lost,
+}
+
+/// One list of a target's platform at work.
+struct Session<'a> {
+    app: &'a App,
+    held: &'a Reconciling,
+    outlet: &'a Outlet,
+    book: Book<'a>,
+    lifecycle: &'a Lifecycle,
+    tally: Tally,
+}
+
+/// Does what is asked for, and by the schedule, until the worker is told to stop.
+pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<()> {
+    let readable = |outlet: &&Arc<Outlet>| outlet.enabled && outlet.target.book().is_some();
+    let any = app.outlets.iter().any(|outlet| readable(&outlet));
+    let every = app.reconcile.every.filter(|_| any);
+    let names: Vec<_> = app.outlets.iter().filter(|outlet| outlet.enabled).collect();
+    let names: Vec<_> = names.iter().map(|outlet| outlet.name.as_str()).collect();
+    let mut next_turn = Instant::now();
+    loop {
+        if let Some(every) = every
+            && Instant::now() >= next_turn
+        {
+            let schedule = || {
+                app.ledger
+                    .schedule_reconciliation(every, app.reconcile.repair)
+            };
+            if until_done(&lifecycle, "reconcile", schedule)
+                .await
+                .is_none()
+            {
+                return Ok(());
+            }
+            next_turn = Instant::now() + SCHEDULE;
+        }
+        let take = || app.ledger.take_reconciliation(&names);
+        let Some(taken) = until_done(&lifecycle, "reconcile", take).await else {
+            return Ok(());
+        };
+        if let Some(held) = taken {
+            match conduct(&app, &held, &lifecycle).await {
+                Ok(()) => continue,
+                Err(Left::Lost) => {
+                    warn!(reconciliation.id = %held.id, "a reconciliation is in other hands")
+                }
+                Err(Left::Stopping) => {
+                    if let Err(error) = app.ledger.leave_reconciliation(&held).await {
+                        warn!(%error, "a reconciliation is left to the next worker when its lease ends");
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = lifecycle.stopping() => return Ok(()),
+        }
+    }
+}
+
+/// Does one, from where it was left.
+async fn conduct(app: &App, held: &Reconciling, lifecycle: &Lifecycle) -> Result<(), Left> {
+    let current = || app.endpoints.current(&app.ledger);
+    let known = until_done(lifecycle, "endpoints", current).await;
+    let known = known.ok_or(Left::Stopping)?;
+    let (mut lists, mut failed) = (0, 0);
+    for outlet in &app.outlets {
+        let is_asked = held
+            .target
+            .as_ref()
+            .is_none_or(|target| *target == outlet.name);
+        if !(is_asked && outlet.enabled && known.takes(&outlet.name)) {
+            continue;
+        }
+        let Some(book) = outlet.target.book() else {
+            continue;
+        };
+        for list in book.lists() {
+            lists += 1;
+            let place = (outlet.name.clone(), list.to_owned());
+            let is_compared = if let Some(is_compared) = held.done.get(&place) {
+                *is_compared
+            } else {
+                let (target, list) = place;
+                let tally = Tally {
+                    target,
+                    list,
+                    ..Tally::default()
+                };
+                let session = Session {
+                    app,
+                    held,
+                    outlet,
+                    book,
+                    lifecycle,
+                    tally,
+                };
+                session.reconcile().await?
+            };
+            failed += usize::from(!is_compared);
+        }
+    }
+    let why = match (lists, failed) {
+        (0, _) => Some(match &held.target {
+            Some(target) => {
+                format!("{target} is disabled, or its system says of nobody whom it suppresses")
+            }
+            None => "there is no enabled target whose platform says whom it suppresses".to_owned(),
+        }),
+        (_, 0) => None,
+        _ => Some(format!("{failed} of {lists} lists could not be compared")),
+    };
+    let end = || app.ledger.end_reconciliation(held, why.as_deref());
+    let ended = until_done(lifecycle, "reconcile", end).await;
+    if !ended.ok_or(Left::Stopping)? {
+        return Err(Left::Lost);
+    }
+    info!(reconciliation.id = %held.id, lists, failed, "a reconciliation is done");
+    Ok(())
+}
+
+impl Session<'_> {
+    /// Reads the list, and compares it; whether that could be done.
+    async fn reconcile(mut self) -> Result<bool, Left> {
+        self.holding(|| self.app.ledger.begin_list(self.held, &self.tally))
+            .await?;
+        let error = match self.read().await? {
+            Ok(()) => {
+                self.compare_theirs().await?;
+                self.compare_ours().await?;
+                None
+            }
+            Err(why) => Some(why),
+        };
+        let end = || {
+            let ledger = &self.app.ledger;
+            ledger.end_list(self.held, &self.tally, error.as_deref())
+        };
+        self.holding(end).await?;
+        self.tell(error.as_deref());
+        Ok(error.is_none())
+    }
+
+    /// Says what the list came to.
+    fn tell(&self, error: Option<&str>) {
+        let Tally {
+            target,
+            list,
+            listed,
+            only_theirs,
+            only_ours,
+            differs,
+            repaired,
+            ..
+        } = &self.tally;
+        if let Some(why) = error {
+            warn!(reconciliation.id = %self.held.id, target_name = target, list, why, "a list could not be compared");
+            return;
+        }
+        info!(
+            reconciliation.id = %self.held.id, target_name = target, list, listed, only_theirs, only_ours, differs, repaired,
+            "a list was compared"
+        );
+        for (difference, count) in [
+            ("only_theirs", only_theirs),
+            ("only_ours", only_ours),
+            ("differs", differs),
+        ] {
+            #[expect(clippy::cast_precision_loss, reason = "no list has so many")]
+            gauge!("optout_reconciliation_differences",
+                "target" => target.clone(), "list" => list.clone(), "difference" => difference)
+            .set(*count as f64);
+        }
+    }
+
+    /// Does a step of which no holder has to know, until it works.
+    async fn step<T, E, F>(&self, step: impl FnMut() -> F) -> Result<T, Left>
+    where
+        E: std::fmt::Display,
+        F: Future<Output = Result<T, E>>,
+    {
+        let done = until_done(self.lifecycle, "reconcile", step).await;
+        done.ok_or(Left::Stopping)
+    }
+
+    /// Does a step that says whether the reconciliation is still in these hands.
+    async fn holding<F>(&self, step: impl FnMut() -> F) -> Result<(), Left>
+    where
+        F: Future<Output = ledger::Result<bool>>,
+    {
+        if self.step(step).await? {
+            Ok(())
+        } else {
+            Err(Left::Lost)
+        }
+    }
+
+    /// Says that it is still at work.
+    async fn hold(&self) -> Result<(), Left> {
+        self.holding(|| self.app.ledger.hold_reconciliation(self.held))
+            .await
+    }
+
+    /// Waits, and keeps it in these hands meanwhile.
+    async fn wait(&self, pause: Duration) -> Result<(), Left> {
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            let beat = until.min(Instant::now() + BEAT);
+            tokio::select! {
+                () = tokio::time::sleep_until(beat) => {}
+                () = self.lifecycle.stopping() => return Err(Left::Stopping),
+            }
+            self.hold().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! The first half: whom the platform lists, read into the ledger page by page.
+
+use std::time::Duration;
+
+use common::{
+    delivery::{Answer, Outcome},
+    ledger::Listed,
+};
+
+use super::{Left, Session};
+use crate::{attempt::guarded, targets::Page};
+
+/// How often in a row a page is asked for before the list is given up.
+const TRIES: u32 = 8;
+
+/// A platform that asks for a longer pause has had its day's requests: the list is given up until the next time.
+const LONGEST_PAUSE: Duration = Duration::from_mins(15);
+
+/// A list of more pages goes round in a circle.
+const MOST_PAGES: usize = 1_000_000;
+
+impl Session<'_> {
+    /// Reads the list to its end, or says why that could not be done.
+    pub(super) async fn read(&mut self) -> Result<Result<(), String>, Left> {
+        let mut after = None;
+        for _ in 0..MOST_PAGES {
+            let page = match self.page(after.as_deref()).await? {
+                Ok(page) => page,
+                Err(why) => return Ok(Err(why)),
+            };
+            self.tally.listed += page.entries.len() as u64;
+            self.tally.unread += page.unread;
+            let listed = page.entries.into_iter().map(|entry| Listed {
+                contact: entry.contact,
+                since: entry.since,
+                reason: entry.reason,
+            });
+            let listed: Vec<_> = listed.collect();
+            self.holding(|| self.app.ledger.note_listed(self.held, &self.tally, &listed))
+                .await?;
+            match page.next {
+                None => return Ok(Ok(())),
+                Some(next) if after.as_ref() == Some(&next) => break,
+                next => after = next,
+            }
+        }
+        Ok(Err("its pages have no end".to_owned()))
+    }
+
+    /// One page, asked for at the target's rate, and again while the platform says that it will answer.
+    async fn page(&self, after: Option<&str>) -> Result<Result<Page, String>, Left> {
+        let mut tries = 0;
+        loop {
+            if let Some(rate) = &self.outlet.rate {
+                tokio::select! {
+                    () = rate.until_ready() => {}
+                    () = self.lifecycle.stopping() => return Err(Left::Stopping),
+                }
+            }
+            let asked = guarded(self.outlet, self.book.page(&self.tally.list, after)).await;
+            let (asked_for, why) = match asked {
+                Ok(Ok(page)) => return Ok(Ok(page)),
+                Ok(Err(Answer {
+                    outcome: Outcome::Retry { after, why },
+                    ..
+                })) => (after, why),
+                Ok(Err(Answer {
+                    outcome: Outcome::Dead { why },
+                    ..
+                })) => return Ok(Err(why)),
+                // No page is either of these.
+                Ok(Err(_)) => return Ok(Err("it was not read".to_owned())),
+                Err(why) => (None, why),
+            };
+            // A second, two, four and so on.
+            let pause = Duration::from_secs(1 << tries).max(asked_for.unwrap_or_default());
+            tries += 1;
+            if tries == TRIES {
+                return Ok(Err(why));
+            }
+            if pause > LONGEST_PAUSE {
+                return Ok(Err(format!(
+                    "{why}, and asks to be left alone for {pause:?}"
+                )));
+            }
+            self.wait(pause).await?;
+        }
+    }
+}
