@@ -60,6 +60,12 @@ impl Session<'_> {
             let asked = guarded(self.outlet, self.book.page(&self.tally.list, after)).await;
             let (asked_for, why) = match asked {
                 Ok(Ok(page)) => return Ok(Ok(page)),
+                // That is for a person to mend.
+                Ok(Err(Answer {
+                    outcome: Outcome::Retry { why, .. },
+                    status: Some(401 | 403),
+                    ..
+                })) => return Ok(Err(why)),
                 Ok(Err(Answer {
                     outcome: Outcome::Retry { after, why },
                     ..

@@ -10,6 +10,7 @@ mod line;
 mod moved;
 mod overtaken;
 mod receiver;
+mod reconcile;
 mod reused;
 mod sweep;
 mod switch;

@@ -13,6 +13,7 @@ mod listing;
 mod moved;
 mod plans;
 mod quarantine;
+mod reconciliations;
 mod recording;
 mod redrive;
 mod registers;

@@ -1,0 +1,387 @@
+//! Reconciliations: one holder at a time, begun anew where one died, each turn of the schedule once.
+
+use super::*;
+
+const LONG_AGO: &str = "UPDATE reconciliations SET lease_until = 1";
+
+fn tally(list: &str) -> Tally {
+    Tally {
+        target: "crm".to_owned(),
+        list: list.to_owned(),
+        ..Tally::default()
+    }
+}
+
+fn listed(email: &str) -> Listed {
+    Listed {
+        contact: Contact::email(email).unwrap(),
+        since: Timestamp::from_second(1_700_000_000).ok(),
+        reason: Some("clicked".to_owned()),
+    }
+}
+
+fn difference(email: &str, list: &str) -> Difference {
+    Difference {
+        id: Uuid::now_v7(),
+        found_at: clock::now(),
+        target: "crm".to_owned(),
+        list: list.to_owned(),
+        difference: Gap::OnlyTheirs,
+        channel: crate::contact::Channel::Email,
+        contact: email.to_owned(),
+        listed_since: None,
+        listed_reason: Some("clicked".to_owned()),
+        scope: None,
+        source: None,
+        occurred_at: None,
+        event_id: None,
+        delivery: None,
+        repaired: false,
+    }
+}
+
+async fn take(ledger: &Ledger, targets: &[&str]) -> Option<Reconciling> {
+    ledger.take_reconciliation(targets).await.unwrap()
+}
+
+/// One that was asked for and taken.
+async fn taken(ledger: &Ledger) -> Reconciling {
+    let asked = ledger.ask_reconciliation(None, false, "ops").await;
+    asked.unwrap();
+    take(ledger, &[]).await.unwrap()
+}
+
+async fn its_lease_ends(ledger: &Ledger) {
+    ledger.query(LONG_AGO).execute(&ledger.pool).await.unwrap();
+}
+
+async fn found(ledger: &Ledger, id: Uuid) -> Vec<Difference> {
+    let filter = DifferenceFilter::default();
+    let page = ledger.differences(id, &filter, 100, None).await;
+    page.unwrap().items
+}
+
+#[tokio::test]
+async fn it_is_taken_by_one_who_knows_its_target_oldest_first() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let ask = async |target| {
+            ledger
+                .ask_reconciliation(target, true, "ops")
+                .await
+                .unwrap()
+                .id
+        };
+        let of_crm = ask(Some("crm")).await;
+        let of_all = ask(None).await;
+        let other = take(ledger, &["mail"]).await.unwrap();
+        assert_eq!(other.id, of_all, "the other's target is not known there");
+        let first = take(ledger, &["mail", "crm"]).await.unwrap();
+        assert_eq!(
+            (first.id, first.target.as_deref(), first.repair),
+            (of_crm, Some("crm"), true)
+        );
+        assert!(take(ledger, &["mail", "crm"]).await.is_none());
+        assert!(ledger.end_reconciliation(&first, None).await.unwrap());
+        let ended = ledger.reconciliation(of_crm).await.unwrap().unwrap();
+        assert!(ended.state == Progress::Done && ended.finished_at.is_some());
+        ledger.leave_reconciliation(&other).await.unwrap();
+        assert_eq!(take(ledger, &[]).await.map(|held| held.id), Some(of_all));
+        let trail = ledger.trail(&TrailFilter::default(), 10, i64::MAX).await;
+        let actions: Vec<_> = trail
+            .unwrap()
+            .iter()
+            .map(|one| one.action.clone())
+            .collect();
+        assert_eq!(actions, ["reconciliation.start"; 2]);
+    }
+}
+
+#[tokio::test]
+async fn who_was_taken_for_dead_writes_nothing_more_and_the_next_begins_the_list_anew() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let dead = taken(ledger).await;
+        let (one, two) = (tally("a"), tally("b"));
+        assert!(ledger.begin_list(&dead, &one).await.unwrap());
+        assert!(ledger.end_list(&dead, &one, Some("away")).await.unwrap());
+        assert!(ledger.begin_list(&dead, &two).await.unwrap());
+        let jane = [listed("jane@b.example")];
+        assert!(ledger.note_listed(&dead, &two, &jane).await.unwrap());
+        let note = [difference("jane@b.example", "b")];
+        assert!(ledger.note_differences(&dead, &two, &note).await.unwrap());
+        its_lease_ends(ledger).await;
+        let next = take(ledger, &[]).await.unwrap();
+        let done = [(("crm".to_owned(), "a".to_owned()), false)];
+        assert_eq!(next.done, done.into());
+        for writes in [
+            ledger.hold_reconciliation(&dead).await,
+            ledger.begin_list(&dead, &two).await,
+            ledger
+                .note_listed(&dead, &two, &[listed("joe@b.example")])
+                .await,
+            ledger
+                .note_differences(&dead, &two, &[difference("joe@b.example", "b")])
+                .await,
+            ledger.end_list(&dead, &two, None).await,
+            ledger.end_reconciliation(&dead, None).await,
+        ] {
+            assert!(!writes.unwrap());
+        }
+        assert_eq!(found(ledger, next.id).await.len(), 1);
+        assert!(ledger.begin_list(&next, &two).await.unwrap());
+        assert!(found(ledger, next.id).await.is_empty());
+        let listed = ledger.next_listed(next.id, None, 10).await.unwrap();
+        assert!(listed.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn whom_a_list_holds_is_gone_through_in_order_and_is_gone_when_it_is_done() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let held = taken(ledger).await;
+        let list = tally("a");
+        ledger.begin_list(&held, &list).await.unwrap();
+        let page = [listed("jane@b.example"), listed("joe@b.example")];
+        ledger.note_listed(&held, &list, &page).await.unwrap();
+        // On two pages at once, as where one was taken off the list meanwhile.
+        let page = [listed("joe@b.example"), listed("ann@b.example")];
+        let counted = Tally {
+            listed: 4,
+            ..list.clone()
+        };
+        ledger.note_listed(&held, &counted, &page).await.unwrap();
+        let (mut after, mut all) = (None, vec![]);
+        loop {
+            let page = ledger
+                .next_listed(held.id, after.as_ref(), 2)
+                .await
+                .unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.contact.clone());
+            all.extend(page);
+        }
+        let expected = ["ann@b.example", "jane@b.example", "joe@b.example"];
+        let expected: Vec<_> = expected.map(listed).into();
+        let without_raw: Vec<_> = all
+            .iter()
+            .map(|one| (&one.contact.address, one.since, &one.reason))
+            .collect();
+        let wanted: Vec<_> = expected
+            .iter()
+            .map(|one| (&one.contact.address, one.since, &one.reason))
+            .collect();
+        assert_eq!(without_raw, wanted);
+        let email = crate::contact::Channel::Email;
+        let asked = [("joe@b.example", email), ("tim@b.example", email)];
+        let are = ledger.are_listed(held.id, &asked).await.unwrap();
+        assert_eq!(are, [("joe@b.example".to_owned(), email)].into());
+        ledger.end_list(&held, &counted, None).await.unwrap();
+        assert!(
+            ledger
+                .next_listed(held.id, None, 2)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let shown = ledger.reconciliation(held.id).await.unwrap().unwrap();
+        assert!(shown.lists[0].listed == 4 && shown.lists[0].finished_at.is_some());
+    }
+}
+
+#[tokio::test]
+async fn differences_are_listed_by_filter_page_by_page_and_each_once() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let held = taken(ledger).await;
+        let list = tally("a");
+        ledger.begin_list(&held, &list).await.unwrap();
+        let mut all: Vec<_> = (0..5)
+            .map(|at| difference(&format!("user{at}@b.example"), "a"))
+            .collect();
+        all[3].difference = Gap::Differs;
+        for _ in 0..2 {
+            ledger.note_differences(&held, &list, &all).await.unwrap();
+        }
+        let again: Vec<_> = all
+            .iter()
+            .map(|one| Difference {
+                id: Uuid::now_v7(),
+                ..one.clone()
+            })
+            .collect();
+        ledger.note_differences(&held, &list, &again).await.unwrap();
+        let filter = DifferenceFilter {
+            difference: Some(Gap::OnlyTheirs),
+            target: Some("crm".to_owned()),
+            list: Some("a".to_owned()),
+        };
+        let first = ledger.differences(held.id, &filter, 3, None).await.unwrap();
+        let next = first.next_cursor.as_deref();
+        let second = ledger.differences(held.id, &filter, 3, next).await.unwrap();
+        assert!(next.is_some() && second.next_cursor.is_none());
+        let mut seen: Vec<_> = [first.items, second.items].concat();
+        seen.reverse();
+        all.remove(3);
+        assert_eq!(seen, all);
+        let filter = DifferenceFilter {
+            target: Some("mail".to_owned()),
+            ..DifferenceFilter::default()
+        };
+        let none = ledger.differences(held.id, &filter, 3, None).await.unwrap();
+        assert!(none.items.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_turn_of_the_schedule_is_asked_for_once_and_not_while_one_is_under_way() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let turn = async |hours| {
+            let every = Duration::from_hours(hours);
+            ledger.schedule_reconciliation(every, false).await.unwrap()
+        };
+        assert!(turn(100_000).await);
+        assert!(!turn(100_000).await);
+        assert!(!turn(1).await, "the one before is not done");
+        let held = take(ledger, &[]).await.unwrap();
+        ledger
+            .end_reconciliation(&held, Some("away"))
+            .await
+            .unwrap();
+        assert!(!turn(100_000).await);
+        assert!(turn(1).await);
+    }
+}
+
+#[tokio::test]
+async fn an_erasure_takes_the_address_out_of_what_was_found_and_of_what_is_being_compared() {
+    for Fresh { ledger, .. } in fresh().await {
+        let pepper = SecretString::from("0123456789abcdef0123456789abcdef".to_owned());
+        let ledger = ledger.with_pepper(Some(pepper));
+        let held = taken(&ledger).await;
+        let list = tally("a");
+        ledger.begin_list(&held, &list).await.unwrap();
+        let two = ["jane@b.example", "joe@b.example"];
+        ledger
+            .note_listed(&held, &list, &two.map(listed))
+            .await
+            .unwrap();
+        let found_first = difference("jane@b.example", "a");
+        ledger
+            .note_differences(&held, &list, &[found_first])
+            .await
+            .unwrap();
+        let request = ErasureRequest {
+            actor: "ops".to_owned(),
+            reference: None,
+            force: false,
+        };
+        let contact = Contact::email("jane@b.example").unwrap();
+        let erased = ledger.erase(&contact, &request).await.unwrap();
+        assert!(matches!(erased, Erased::Done(_)), "{erased:?}");
+        let left = ledger.next_listed(held.id, None, 10).await.unwrap();
+        let left: Vec<_> = left
+            .iter()
+            .map(|one| one.contact.address.as_str())
+            .collect();
+        assert_eq!(left, ["joe@b.example"]);
+        let shown = found(&ledger, held.id).await;
+        assert!(!shown[0].contact.contains('@') && shown[0].listed_reason.is_none());
+        // Nor is it named by what is found afterwards.
+        let found_late = difference("jane@b.example", "b");
+        ledger
+            .note_differences(&held, &list, &[found_late])
+            .await
+            .unwrap();
+        let shown = found(&ledger, held.id).await;
+        assert_eq!(shown.len(), 2);
+        assert!(shown.iter().all(|one| !one.contact.contains('@')));
+    }
+}
+
+#[tokio::test]
+async fn a_target_is_told_again_by_the_delivery_there_is_and_by_one_that_ought_to_be() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let envelope = envelope();
+        let events = ["1", "2"].map(|id| event(&envelope, Kind::Unsubscribed, id, 0));
+        let entries = [
+            entry(&envelope, &events[..1], &["crm"]),
+            entry(&envelope, &events[1..], &[]),
+        ];
+        ledger.record(&entries[..1]).await.unwrap();
+        ledger.record(&entries[1..]).await.unwrap();
+        let ids = [events[0].id, events[1].id];
+        let id = Delivery::id_of(ids[0], "crm");
+        let done = "UPDATE deliveries SET state = 'delivered', attempts = 3";
+        ledger.query(done).execute(&ledger.pool).await.unwrap();
+        let standing = ledger.standing_deliveries("crm", &ids).await.unwrap();
+        assert_eq!(standing, [(ids[0], State::Delivered)].into());
+        let mut told = ledger.tell_again("crm", &ids).await.unwrap();
+        told.sort_by_key(|delivery| delivery.event.provider_event_id.clone());
+        let mut expected: Vec<_> = events
+            .iter()
+            .map(|event| Delivery::new(event.clone(), "crm"))
+            .collect();
+        expected.sort_by_key(|delivery| delivery.event.provider_event_id.clone());
+        assert_eq!(told, expected);
+        let standing = ledger.standing_deliveries("crm", &ids).await.unwrap();
+        assert_eq!(standing, [(ids[0], State::Pending)].into());
+        assert_eq!(id, expected[0].id);
+    }
+}
+
+#[tokio::test]
+async fn the_registers_that_suppress_are_gone_through_in_the_order_of_their_keys() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let envelope = envelope();
+        for (second, (email, kind)) in (0..).zip([
+            ("joe@b.example", Kind::Unsubscribed),
+            ("jane@b.example", Kind::Unsubscribed),
+            ("jane@b.example", Kind::Complained),
+            ("ann@b.example", Kind::Resubscribed),
+        ]) {
+            let mut one = event(&envelope, kind, &format!("{second}"), second);
+            one.contact = Contact::email(email).ok();
+            ledger
+                .record(&[entry(&envelope, &[one], &[])])
+                .await
+                .unwrap();
+        }
+        let (mut after, mut all) = (None, vec![]);
+        loop {
+            let page = ledger.suppressing(after.as_ref(), 1).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.place.clone());
+            all.extend(page.into_iter().map(|one| (one.place.contact, one.kind)));
+        }
+        let (jane, joe) = ("jane@b.example".to_owned(), "joe@b.example".to_owned());
+        let expected = [
+            (jane.clone(), Kind::Complained),
+            (jane, Kind::Unsubscribed),
+            (joe, Kind::Unsubscribed),
+        ];
+        assert_eq!(all, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_is_old_is_taken_away_some_at_a_time_and_what_is_under_way_is_not() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let old = taken(ledger).await;
+        let list = tally("a");
+        ledger.begin_list(&old, &list).await.unwrap();
+        let found_in_it: Vec<_> = (0..3)
+            .map(|at| difference(&format!("user{at}@b.example"), "a"))
+            .collect();
+        ledger
+            .note_differences(&old, &list, &found_in_it)
+            .await
+            .unwrap();
+        let later = clock::now() + jiff::SignedDuration::from_hours(1);
+        assert_eq!(ledger.expire_reconciliations(later, 2).await.unwrap(), 0);
+        ledger.end_reconciliation(&old, None).await.unwrap();
+        let mut steps = vec![];
+        while steps.last() != Some(&0) {
+            steps.push(ledger.expire_reconciliations(later, 2).await.unwrap());
+        }
+        assert_eq!(steps, [2, 1, 2, 0]);
+        assert!(ledger.reconciliation(old.id).await.unwrap().is_none());
+    }
+}

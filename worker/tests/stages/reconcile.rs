@@ -1,0 +1,436 @@
+//! Platforms' lists compared with the ledger, by a worker in this process and a platform behind a real server.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::{self, Path, Query},
+    http::StatusCode,
+    routing::get,
+};
+use common::{
+    contact::Contact,
+    delivery::State,
+    envelope,
+    event::{Draft, Identity, Kind},
+    ledger::{
+        DeliveryFilter, DeliveryRow, Difference, DifferenceFilter, Erased, ErasureRequest, Gap,
+        Progress, Reconciliation, Standing,
+    },
+    request::Request,
+};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::bench::{Bench, inbound, until};
+
+/// A platform with two audiences: of each who is in it, by address, with their status.
+#[derive(Clone, Default)]
+struct Platform(Arc<Mutex<BTreeMap<(String, String), String>>>);
+
+const NEWS: &str = "a1";
+const OFFERS: &str = "b2";
+
+/// An audience that the platform does not let be read.
+const SECRET: &str = "c3";
+
+impl Platform {
+    /// Its URL; it ends with the test's runtime.
+    #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+    async fn start(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let member = get(async |_: Path<(String, String)>| StatusCode::NOT_FOUND).put(told);
+        let router = Router::new()
+            .route("/3.0/lists/{audience}/members", get(members))
+            .route("/3.0/lists/{audience}/members/{address}", member)
+            .with_state(self.clone());
+        drop(tokio::spawn(axum::serve(listener, router).into_future()));
+        url
+    }
+
+    fn set(&self, audience: &str, address: &str, status: &str) {
+        let place = (audience.to_owned(), address.to_owned());
+        self.0.lock().unwrap().insert(place, status.to_owned());
+    }
+
+    fn forget(&self, audience: &str, address: &str) {
+        let place = (audience.to_owned(), address.to_owned());
+        assert!(self.0.lock().unwrap().remove(&place).is_some());
+    }
+
+    fn has(&self, audience: &str, address: &str) -> bool {
+        let place = (audience.to_owned(), address.to_owned());
+        self.0.lock().unwrap().contains_key(&place)
+    }
+}
+
+async fn members(
+    extract::State(platform): extract::State<Platform>,
+    Path(audience): Path<String>,
+    Query(asked): Query<BTreeMap<String, String>>,
+) -> Result<Json<Value>, StatusCode> {
+    if audience == SECRET {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    let number = |name: &str| asked[name].parse::<usize>().unwrap();
+    let members = platform.0.lock().unwrap();
+    let members = members
+        .iter()
+        .filter(|((of, _), status)| *of == audience && **status == asked["status"])
+        .map(|((_, address), status)| json!({ "email_address": address, "status": status, "last_changed": "2026-05-04T12:00:00+00:00" }));
+    let all: Vec<_> = members.collect();
+    let page: Vec<_> = all
+        .iter()
+        .skip(number("offset"))
+        .take(number("count"))
+        .collect();
+    Ok(Json(json!({ "members": page, "total_items": all.len() })))
+}
+
+async fn told(
+    extract::State(platform): extract::State<Platform>,
+    Path((audience, address)): Path<(String, String)>,
+    Json(body): Json<Value>,
+) -> Json<Value> {
+    platform.set(&audience, &address, body["status"].as_str().unwrap());
+    Json(json!({ "status": body["status"] }))
+}
+
+/// A worker whose targets are a file and the platform.
+struct World {
+    bench: Bench,
+    platform: Platform,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with("", "").await
+    }
+
+    /// With these settings of the platform's target, and these in all. The worker is not started.
+    async fn with(target: &str, settings: &str) -> Self {
+        let platform = Platform::default();
+        let url = platform.start().await;
+        let settings = format!(
+            "[[targets]]\nname = 'crm'\nkind = 'mailchimp'\nevents = ['unsubscribed', 'complained', 'resubscribed']\n\
+             url = '{url}'\ntoken = 'k'\nscopes = {{ news = '{NEWS}', offers = '{OFFERS}' }}\n{target}\n\
+             [outbound]\nallow_networks = ['127.0.0.0/8']\n{settings}\n"
+        );
+        let bench = Bench::with("", &settings).await;
+        Self { bench, platform }
+    }
+
+    /// Somebody opts out or in, and all targets are told of it.
+    async fn says(&self, kind: Kind, email: &str, scope: &str) {
+        let draft = Draft {
+            contact: Contact::email(email).ok(),
+            scope: Some(scope.to_owned()),
+            ..Draft::new(kind, "said", Identity::Own(Uuid::now_v7().to_string()))
+        };
+        let request = Request {
+            actor: "test".to_owned(),
+            action: "test".to_owned(),
+            request: json!({}),
+            drafts: vec![draft],
+        };
+        let message = envelope::encode([&request.into_envelope()]);
+        let before = self.deliveries().await.len();
+        self.bench.publish(inbound(), message).await;
+        until(async || {
+            let all = self.deliveries().await;
+            let told = |row: &DeliveryRow| row.state == State::Delivered;
+            (all.len() == before + 2 && all.iter().all(told)).then_some(())
+        })
+        .await;
+    }
+
+    async fn deliveries(&self) -> Vec<DeliveryRow> {
+        let all = DeliveryFilter::default();
+        let page = self.bench.ledger.deliveries(&all, 100, None).await;
+        page.unwrap().items
+    }
+
+    /// Changes the ledger past its own ways.
+    async fn change(&self, text: &'static str) {
+        let path = self.bench.folder.path().join("ledger.db");
+        let url = format!("sqlite:{}", path.display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+    }
+
+    /// Makes all that was recorded an hour old.
+    async fn an_hour_passes(&self) {
+        self.change("UPDATE registers SET updated_at = updated_at - 3600000000")
+            .await;
+    }
+
+    async fn reconciled(&self, target: Option<&str>, repair: bool) -> Reconciliation {
+        let ledger = &self.bench.ledger;
+        let asked = ledger
+            .ask_reconciliation(target, repair, "test")
+            .await
+            .unwrap();
+        until(async || {
+            let now = ledger.reconciliation(asked.id).await.unwrap().unwrap();
+            (now.state != Progress::Running).then_some(now)
+        })
+        .await
+    }
+
+    /// What differs, as `address list difference`, in order.
+    async fn differences(&self, of: &Reconciliation) -> Vec<String> {
+        let found = self.found(of).await;
+        let mut lines: Vec<_> = found
+            .iter()
+            .map(|one| format!("{} {} {}", one.contact, one.list, one.difference))
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    async fn found(&self, of: &Reconciliation) -> Vec<Difference> {
+        let filter = DifferenceFilter::default();
+        let page = self
+            .bench
+            .ledger
+            .differences(of.id, &filter, 100, None)
+            .await;
+        page.unwrap().items
+    }
+
+    /// In which scopes a contact is suppressed, each with the source that says so.
+    async fn suppressed(&self, email: &str) -> Vec<String> {
+        let contact = Contact::email(email).unwrap();
+        let registers = self.bench.ledger.registers(&[contact]).await.unwrap();
+        let active = registers.iter().filter(|it| it.state == Standing::Active);
+        active
+            .map(|it| format!("{} {}", it.scope, it.source))
+            .collect()
+    }
+}
+
+use Kind::{Resubscribed, Unsubscribed};
+
+#[tokio::test]
+async fn what_only_one_side_suppresses_and_what_was_lifted_here_is_told_and_left_as_it_is() {
+    let world = World::new().await;
+    world.bench.work();
+    for (email, scope) in [
+        ("both@b.example", "news"),
+        ("ours@b.example", "news"),
+        ("back@b.example", "news"),
+    ] {
+        world.says(Unsubscribed, email, scope).await;
+    }
+    world.says(Resubscribed, "back@b.example", "news").await;
+    world.platform.forget(NEWS, "ours@b.example");
+    world.platform.set(NEWS, "theirs@b.example", "unsubscribed");
+    world.platform.set(OFFERS, "gone@b.example", "cleaned");
+    world.platform.set(NEWS, "back@b.example", "unsubscribed");
+    world.platform.set(NEWS, "reader@b.example", "subscribed");
+    world.an_hour_passes().await;
+    let done = world.reconciled(Some("crm"), false).await;
+    assert_eq!((done.state, &done.error), (Progress::Done, &None));
+    let expected = [
+        "back@b.example a1 differs",
+        "gone@b.example b2 only_theirs",
+        "ours@b.example a1 only_ours",
+        "theirs@b.example a1 only_theirs",
+    ];
+    assert_eq!(world.differences(&done).await, expected);
+    let counts: Vec<_> = done
+        .lists
+        .iter()
+        .map(|it| {
+            (
+                it.list.as_str(),
+                it.listed,
+                it.only_theirs,
+                it.only_ours,
+                it.differs,
+                it.repaired,
+            )
+        })
+        .collect();
+    assert_eq!(counts, [(NEWS, 3, 1, 1, 1, 0), (OFFERS, 1, 1, 0, 0, 0)]);
+    assert!(world.suppressed("theirs@b.example").await.is_empty());
+    assert!(!world.platform.has(NEWS, "ours@b.example"));
+    let found = world.found(&done).await;
+    let theirs = found
+        .iter()
+        .find(|one| one.contact == "theirs@b.example")
+        .unwrap();
+    assert_eq!(theirs.listed_since, "2026-05-04T12:00:00Z".parse().ok());
+    let ours = found
+        .iter()
+        .find(|one| one.difference == Gap::OnlyOurs)
+        .unwrap();
+    assert_eq!(
+        (ours.scope.as_deref(), ours.delivery),
+        (Some("news"), Some(State::Delivered))
+    );
+}
+
+#[tokio::test]
+async fn a_repair_suppresses_on_both_sides_and_then_nothing_differs() {
+    let world = World::new().await;
+    world.bench.work();
+    world.says(Unsubscribed, "ours@b.example", "offers").await;
+    world.says(Unsubscribed, "back@b.example", "news").await;
+    world.says(Resubscribed, "back@b.example", "news").await;
+    world.platform.forget(OFFERS, "ours@b.example");
+    world.platform.set(NEWS, "theirs@b.example", "unsubscribed");
+    world.platform.set(NEWS, "back@b.example", "unsubscribed");
+    world.an_hour_passes().await;
+    let done = world.reconciled(None, true).await;
+    let repaired: i64 = done.lists.iter().map(|list| list.repaired).sum();
+    assert_eq!((done.state, repaired), (Progress::Done, 3));
+    until(async || world.platform.has(OFFERS, "ours@b.example").then_some(())).await;
+    for email in ["theirs@b.example", "back@b.example"] {
+        until(async || (world.suppressed(email).await == ["news api"]).then_some(())).await;
+    }
+    // Each target hears of what is entered, once.
+    until(async || {
+        let all = world.deliveries().await;
+        let told = |row: &DeliveryRow| row.state == State::Delivered;
+        (all.len() == 2 * 5 && all.iter().all(told)).then_some(())
+    })
+    .await;
+    world.an_hour_passes().await;
+    let again = world.reconciled(None, true).await;
+    assert_eq!(world.differences(&again).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_entered_of_a_mirrored_platform_is_lifted_by_a_re_subscription_there() {
+    let world = World::with("mirrors = 'shop'", "").await;
+    world.bench.work();
+    world.platform.set(NEWS, "theirs@b.example", "unsubscribed");
+    world.reconciled(None, true).await;
+    until(async || (world.suppressed("theirs@b.example").await == ["news shop"]).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_is_no_difference() {
+    let world = World::new().await;
+    world.bench.work();
+    world.says(Unsubscribed, "fresh@b.example", "news").await;
+    world.says(Unsubscribed, "late@b.example", "news").await;
+    world.an_hour_passes().await;
+    world.says(Unsubscribed, "fresh@b.example", "offers").await;
+    for (list, email) in [(OFFERS, "fresh@b.example"), (NEWS, "late@b.example")] {
+        world.platform.forget(list, email);
+    }
+    // The platform is still to be told of one, and has just been told of the other.
+    world
+        .change(
+            "UPDATE deliveries SET state = 'retrying', next_attempt_at = 4000000000000000
+            WHERE target = 'crm' AND event_id = (SELECT event_id FROM registers WHERE contact = 'late@b.example')",
+        )
+        .await;
+    let done = world.reconciled(None, true).await;
+    assert_eq!(world.differences(&done).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_is_told_and_keeps_no_other_from_being_compared() {
+    let scopes = format!("[targets.scopes]\nnews = '{NEWS}'\nsecret = '{SECRET}'");
+    let platform = Platform::default();
+    let url = platform.start().await;
+    let settings = format!(
+        "[[targets]]\nname = 'crm'\nkind = 'mailchimp'\nevents = ['unsubscribed']\nurl = '{url}'\ntoken = 'k'\n{scopes}\n\
+         [outbound]\nallow_networks = ['127.0.0.0/8']\n"
+    );
+    let world = World {
+        bench: Bench::with("", &settings).await,
+        platform,
+    };
+    world.platform.set(NEWS, "theirs@b.example", "unsubscribed");
+    world.bench.work();
+    let done = world.reconciled(None, false).await;
+    let told = done.error.as_deref();
+    assert_eq!(
+        (done.state, told),
+        (Progress::Failed, Some("1 of 2 lists could not be compared"))
+    );
+    assert_eq!(
+        world.differences(&done).await,
+        ["theirs@b.example a1 only_theirs"]
+    );
+    let why = done.lists[1].error.as_deref().unwrap();
+    assert!(why.starts_with("answered 403"), "{why}");
+}
+
+#[tokio::test]
+async fn a_target_without_lists_is_told_as_one() {
+    let world = World::new().await;
+    world.bench.work();
+    let done = world.reconciled(Some("log"), false).await;
+    assert_eq!(done.state, Progress::Failed);
+    assert!(
+        done.error
+            .unwrap()
+            .starts_with("log is disabled, or its system says")
+    );
+}
+
+#[tokio::test]
+async fn who_was_erased_is_called_by_what_stands_in_the_address_s_place() {
+    let mut world = World::new().await;
+    let pepper = SecretString::from("0123456789abcdef0123456789abcdef".to_owned());
+    world.bench.ledger = world.bench.ledger.clone().with_pepper(Some(pepper));
+    world.bench.ledger.migrate().await.unwrap();
+    world.bench.work();
+    for email in ["known@b.example", "theirs@b.example"] {
+        world.platform.set(OFFERS, email, "unsubscribed");
+        let request = ErasureRequest {
+            actor: "test".to_owned(),
+            reference: None,
+            force: true,
+        };
+        if email.starts_with("known") {
+            world.says(Unsubscribed, email, "offers").await;
+        }
+        let contact = Contact::email(email).unwrap();
+        let erased = world.bench.ledger.erase(&contact, &request).await.unwrap();
+        assert!(matches!(erased, Erased::Done(_)), "{erased:?}");
+    }
+    world.an_hour_passes().await;
+    let done = world.reconciled(None, false).await;
+    let found = world.found(&done).await;
+    // The other is known to be suppressed, under that name.
+    let [one] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert!(
+        !one.contact.contains('@') && one.listed_reason.is_none(),
+        "{one:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_schedule_has_each_turn_done_once_however_many_workers_there_are() {
+    let world = World::with("", "[reconcile]\nevery = '10000h'\nrepair = true").await;
+    world.platform.set(NEWS, "theirs@b.example", "unsubscribed");
+    world.bench.work();
+    world.bench.work();
+    until(async || (world.suppressed("theirs@b.example").await == ["news api"]).then_some(()))
+        .await;
+    let page = world.bench.ledger.reconciliations(10, None).await.unwrap();
+    let actors: Vec<_> = page.items.iter().map(|one| one.actor.as_str()).collect();
+    assert_eq!(actors, ["schedule"]);
+    let is_new = world
+        .bench
+        .ledger
+        .schedule_reconciliation(Duration::from_hours(10000), true);
+    assert!(!is_new.await.unwrap());
+}
