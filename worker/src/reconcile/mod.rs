@@ -12,7 +12,7 @@ mod compare;
 mod read;
 mod repair;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use common::{
     ledger::{self, Reconciling, Tally},
@@ -31,8 +31,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often it is looked whether it is time by the schedule.
 const SCHEDULE: Duration = Duration::from_secs(30);
 
-/// While it waits for something it says so often that it is alive.
-const BEAT: Duration = Duration::from_secs(20);
+/// While it waits for something it says so often that it is alive: several times in a lease.
+const BEAT: Duration = Duration::from_secs(5);
 
 /// Why a reconciliation is left where it is.
 enum Left {
@@ -244,17 +244,16 @@ impl Session<'_> {
             .await
     }
 
-    /// Waits, and keeps it in these hands meanwhile.
-    async fn wait(&self, pause: Duration) -> Result<(), Left> {
-        let until = Instant::now() + pause;
-        while Instant::now() < until {
-            let beat = until.min(Instant::now() + BEAT);
+    /// Waits for something, and keeps it in these hands meanwhile.
+    async fn beating<T>(&self, work: impl Future<Output = T>) -> Result<T, Left> {
+        let mut work = pin!(work);
+        loop {
             tokio::select! {
-                () = tokio::time::sleep_until(beat) => {}
+                done = &mut work => return Ok(done),
+                () = tokio::time::sleep(BEAT) => {}
                 () = self.lifecycle.stopping() => return Err(Left::Stopping),
             }
             self.hold().await?;
         }
-        Ok(())
     }
 }

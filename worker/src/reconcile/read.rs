@@ -52,12 +52,10 @@ impl Session<'_> {
         let mut tries = 0;
         loop {
             if let Some(rate) = &self.outlet.rate {
-                tokio::select! {
-                    () = rate.until_ready() => {}
-                    () = self.lifecycle.stopping() => return Err(Left::Stopping),
-                }
+                self.beating(rate.until_ready()).await?;
             }
-            let asked = guarded(self.outlet, self.book.page(&self.tally.list, after)).await;
+            let page = guarded(self.outlet, self.book.page(&self.tally.list, after));
+            let asked = self.beating(page).await?;
             let (asked_for, why) = match asked {
                 Ok(Ok(page)) => return Ok(Ok(page)),
                 // That is for a person to mend.
@@ -89,7 +87,7 @@ impl Session<'_> {
                     "{why}, and asks to be left alone for {pause:?}"
                 )));
             }
-            self.wait(pause).await?;
+            self.beating(tokio::time::sleep(pause)).await?;
         }
     }
 }

@@ -128,7 +128,7 @@ impl Session<'_> {
         };
         let queue = first.queue.clone();
         while self.step(|| self.app.queue.depth(&queue)).await?.ready > MOST_WAITING {
-            self.wait(ROOM).await?;
+            self.beating(tokio::time::sleep(ROOM)).await?;
         }
         self.step(|| self.app.queue.publish(messages.clone()))
             .await?;

@@ -20,8 +20,8 @@ use crate::{
     ledger::{Ledger, Progress, Result, micros, parsed, period, rows, timestamp},
 };
 
-/// How long a process that died keeps others from it. Longer than a page of a list takes to be answered and noted.
-const LEASE: Duration = Duration::from_mins(3);
+/// How long a process that died keeps others from it.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// Rows that are taken away together: nobody else writes to SQLite meanwhile.
 const STEP: i64 = 2000;
