@@ -4,20 +4,28 @@
 //! <https://www.twilio.com/docs/sendgrid/api-reference/suppressions-suppressions/add-suppressions-to-a-suppression-group>.
 //! A list is `global` or a group's number, which is what a `sendgrid` source's events have as their scope. To a group that
 //! does not exist SendGrid adds nobody, but suppresses them globally. What it has found out itself, its bounces and spam
-//! reports, is another matter and stays as it is.
+//! reports, is another matter, is not read and stays as it is.
+//!
+//! The global list is read by offset, five hundred at a time
+//! (<https://www.twilio.com/docs/sendgrid/api-reference/suppressions-global-suppressions/retrieve-all-global-suppressions>). A
+//! group has no pages and says nothing but addresses
+//! (<https://github.com/twilio/sendgrid-oai/blob/main/spec/json/tsg_suppressions_v3.json>, `ListSuppressionFromAsmGroup`),
+//! so one that is larger than what is read at once, some hundreds of thousands of addresses, cannot be read.
 //!
 //! No figure is documented for these requests; each answer has its own limit
 //! (<https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits>).
 
 use async_trait::async_trait;
-use common::{delivery::Answer, outbound::Reply, settings::Section};
+use common::{contact::Contact, delivery::Answer, outbound::Reply, settings::Section};
+use jiff::Timestamp;
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
     Ask, Guide, Kind, Setup, Target,
-    platform::{self, Api, Call, Credential, Platform, Scopes},
+    platform::{self, Api, Call, Credential, Lists, Page, Platform, Scopes, too_large},
 };
 
 pub(super) const KIND: Kind = Kind {
@@ -43,6 +51,9 @@ pub(super) const KIND: Kind = Kind {
 /// No limit is documented.
 const BATCH: usize = 100;
 
+/// The most entries that an answer holds.
+const PAGE: usize = 500;
+
 const GLOBAL: &str = "global";
 
 struct SendGrid(Api);
@@ -57,6 +68,13 @@ fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
         })
     });
     Some(platform::target(SendGrid(api?), scopes?, setup))
+}
+
+#[derive(Deserialize)]
+struct Unsubscribed {
+    email: String,
+    /// Seconds since 1970.
+    created: i64,
 }
 
 #[async_trait]
@@ -89,10 +107,53 @@ impl Platform for SendGrid {
         let already: &[u16] = if call.suppress { &[] } else { &[404] };
         call.settled(reply?, already)
     }
+
+    fn reads(&self) -> Option<&dyn Lists> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Lists for SendGrid {
+    /// Goes on after so many; of a group there is one page.
+    async fn page(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Page, Answer> {
+        let mut page = Page::default();
+        if list != GLOBAL {
+            let path = ["v3", "asm", "groups", list, "suppressions"];
+            let request = self.0.request(Method::GET, &path);
+            let all: Option<Vec<String>> = self.0.page(request, deadline).await?;
+            for address in all.ok_or_else(too_large)? {
+                page.email(&address, None, None);
+            }
+            return Ok(page);
+        }
+        let path = ["v3", "suppression", "unsubscribes"];
+        let offset = after
+            .and_then(|after| after.parse().ok())
+            .unwrap_or(0_usize);
+        let request = self.0.request(Method::GET, &path);
+        let request = request.query(&[("limit", PAGE), ("offset", offset)]);
+        let some: Option<Vec<Unsubscribed>> = self.0.page(request, deadline).await?;
+        let some = some.ok_or_else(too_large)?;
+        // An offset has to be a multiple of the limit.
+        page.next = (some.len() >= PAGE).then(|| offset.saturating_add(PAGE).to_string());
+        for one in some {
+            let since = Timestamp::from_second(one.created).ok();
+            page.add(Contact::email(&one.email).ok(), since, None);
+        }
+        Ok(page)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use common::delivery::Outcome;
+
     use super::*;
     use crate::targets::platform::rehearsal::{Limit, Vendor, json, rehearsals, set};
     use crate::targets::standin::{mistakes, response};
@@ -109,6 +170,15 @@ mod tests {
             }
             if parts == ["v3", "scopes"] {
                 return json(200, &json!({}));
+            }
+            if parts == ["v3", "suppression", "unsubscribes"] {
+                let number = |name| request.query(name).unwrap().parse::<usize>().unwrap();
+                assert!((1..=500).contains(&number("limit")));
+                assert_eq!(number("offset") % number("limit"), 0);
+                let globally = listed.iter().filter(|(list, _)| list == GLOBAL);
+                let page = globally.skip(number("offset")).take(number("limit"));
+                let one = |(_, address): &(_, String)| json!({"created": 1_443_651_141, "email": address});
+                return json(200, &page.map(one).collect());
             }
             let (list, address) = match parts[..] {
                 ["v3", "asm", "suppressions", "global"] => (GLOBAL, None),
@@ -132,6 +202,11 @@ mod tests {
                     }
                     json(201, &json!({"recipient_emails": asked}))
                 }
+                ("GET", None) if list == "8" => response(200, vec![b' '; (16 << 20) + 1]),
+                ("GET", None) if list != GLOBAL => {
+                    let of_group = listed.iter().filter(|(other, _)| other == list);
+                    json(200, &of_group.map(|(_, address)| json!(address)).collect())
+                }
                 ("DELETE", Some(address)) => {
                     if set(listed, list, address, false) {
                         response(204, "")
@@ -145,6 +220,26 @@ mod tests {
     };
 
     rehearsals!(VENDOR);
+    rehearsals!(VENDOR, a_list_is_read_page_by_page_and_no_other_with_it);
+
+    #[tokio::test]
+    async fn the_global_list_says_since_when_and_a_group_comes_whole_or_not_at_all() {
+        let running = VENDOR
+            .start("{ news = 'global', offers = '7', more = '8' }")
+            .await;
+        let book = running.target.book().unwrap();
+        for list in VENDOR.lists {
+            set(&mut running.listed(), list, "jane@example.com", true);
+        }
+        let page = book.page("global", None).await.unwrap();
+        assert_eq!(page.entries[0].since, "2015-09-30T22:12:21Z".parse().ok());
+        let page = book.page("7", None).await.unwrap();
+        assert_eq!((page.entries[0].since, page.next), (None, None));
+        let Outcome::Dead { why } = book.page("8", None).await.unwrap_err().outcome else {
+            panic!("it is final");
+        };
+        assert!(why.contains("more than the 16 MiB"), "{why}");
+    }
 
     #[test]
     fn a_list_is_global_or_a_group_s_number() {

@@ -4,21 +4,36 @@
 //! <https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/mailing-lists>. A list is a domain, all of
 //! whose mail is then suppressed (the tag `*`), or a mailing list's address, which is what a `mailgun` source's events have
 //! as their scope; what a domain's unsubscribes tell is global. Who is no member of a mailing list becomes one that is not
-//! subscribed; a lift makes none. What Mailgun has found out itself, its bounces and complaints, stays as it is.
+//! subscribed; a lift makes none. What Mailgun has found out itself, its bounces and complaints, is not read and
+//! stays as it is.
+//!
+//! Both are read from one address to the next: a domain's unsubscribes a thousand at a time, of which only those of all mail
+//! count (<https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/unsubscribe/get-v3--domainid--unsubscribes>),
+//! and a mailing list's members who are not subscribed a hundred at a time, of whom it says no time
+//! (<https://documentation.mailgun.com/docs/inboxready/api-reference/optimize/mailgun/mailing-lists/get-lists-list_address-members-pages.md>).
 //!
 //! For Mailgun in Europe: `url = "https://api.eu.mailgun.net"`. No figure is documented for these requests.
 
+#[cfg(test)]
+mod tests;
+
 use async_trait::async_trait;
-use common::{delivery::Answer, event::GLOBAL, outbound::Reply, settings::Section};
-use jiff::fmt::rfc2822::DateTimePrinter;
+use common::{
+    contact::Contact, delivery::Answer, event::GLOBAL, outbound::Reply, settings::Section,
+};
+use jiff::{
+    Timestamp,
+    fmt::rfc2822::{DateTimeParser, DateTimePrinter},
+};
 use reqwest::{Method, header::CONTENT_TYPE};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::form_urlencoded;
 
 use super::{
     Ask, Guide, Kind, Setup, Target,
-    platform::{self, Api, Call, Credential, Platform, Scopes, Told},
+    platform::{self, Api, Call, Credential, Lists, Page, Platform, Scopes, Told, too_large},
 };
 
 pub(super) const KIND: Kind = Kind {
@@ -41,6 +56,9 @@ pub(super) const KIND: Kind = Kind {
 /// A request takes up to a thousand.
 const BATCH: usize = 100;
 
+/// The tag of all of a domain's mail.
+const ALL: &str = "*";
+
 struct Mailgun(Api);
 
 fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
@@ -59,6 +77,31 @@ fn build(section: &mut Section, setup: &Setup<'_>) -> Option<Box<dyn Target>> {
 
 fn is_domain(list: &str) -> bool {
     !list.contains('@')
+}
+
+#[derive(Deserialize)]
+struct Listing<T> {
+    items: Vec<T>,
+    paging: Paging,
+}
+
+#[derive(Deserialize)]
+struct Paging {
+    next: String,
+}
+
+#[derive(Deserialize)]
+struct Unsubscribed {
+    address: String,
+    tags: Vec<String>,
+    #[serde(default)]
+    created_at: Value,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    address: String,
+    subscribed: bool,
 }
 
 #[async_trait]
@@ -99,15 +142,70 @@ impl Platform for Mailgun {
         path.push(call.address());
         // Without it the tags that the contact unsubscribed from by themselves would go as well. Mailgun's own client has it:
         // https://github.com/mailgun/mailgun-go/blob/master/unsubscribes.go
-        let request = self.0.request(Method::DELETE, &path).query(&[("tag", "*")]);
+        let request = self.0.request(Method::DELETE, &path).query(&[("tag", ALL)]);
         let reply = self.0.exchange(request, call.deadline).await?;
         call.settled(reply, &[404])
     }
+
+    fn reads(&self) -> Option<&dyn Lists> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Lists for Mailgun {
+    /// Goes on after an address.
+    async fn page(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Page, Answer> {
+        let mut page = Page::default();
+        if is_domain(list) {
+            let (path, query) = (["v3", list, "unsubscribes"], [("limit", "1000")]);
+            let (items, next) = self.listing(&path, &query, after, deadline).await?;
+            page.next = next;
+            let of_all = |one: &Unsubscribed| one.tags.iter().any(|tag| tag == ALL);
+            for one in items.into_iter().filter(of_all) {
+                let since = one.created_at.as_str().and_then(time);
+                page.add(Contact::email(&one.address).ok(), since, None);
+            }
+        } else {
+            let path = ["v3", "lists", list, "members", "pages"];
+            let query = [("limit", "100"), ("subscribed", "no")];
+            let (items, next) = self.listing(&path, &query, after, deadline).await?;
+            page.next = next;
+            for member in items
+                .into_iter()
+                .filter(|member: &Member| !member.subscribed)
+            {
+                page.email(&member.address, None, None);
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// `Fri, 18 Oct 2024 18:28:14 UTC`; the year 1 stands for no time.
+fn time(stated: &str) -> Option<Timestamp> {
+    let parser = DateTimeParser::new().relaxed_weekday(true);
+    let stated = stated.replace("UTC", "GMT");
+    let time = parser.parse_timestamp(stated.trim()).ok()?;
+    (time > Timestamp::UNIX_EPOCH).then_some(time)
+}
+
+/// The address that the next page is after. Nothing else is taken of the URL, whose host may be any.
+fn divider(next: &str) -> Option<String> {
+    let (_, query) = next.split_once('?')?;
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let (_, address) = pairs.find(|(name, _)| name == "address")?;
+    Some(address.into_owned())
 }
 
 fn unsubscribe(told: &Told<'_>) -> Value {
     let at = DateTimePrinter::new().timestamp_to_rfc9110_string(&told.at);
-    let mut one = json!({"address": told.contact.address, "tags": ["*"]});
+    let mut one = json!({"address": told.contact.address, "tags": [ALL]});
     // It names no year but those of four digits.
     if let Ok(at) = at {
         one["created_at"] = json!(at);
@@ -122,6 +220,29 @@ fn form(fields: &[(&str, &str)]) -> String {
 }
 
 impl Mailgun {
+    /// What follows an address in a list, and after which address it goes on: until nothing does.
+    async fn listing<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        after: Option<&str>,
+        deadline: Instant,
+    ) -> Result<(Vec<T>, Option<String>), Answer> {
+        let mut request = self.0.request(Method::GET, path).query(query);
+        if let Some(after) = after {
+            request = request.query(&[("page", "next"), ("address", after)]);
+        }
+        let listing: Option<Listing<T>> = self.0.page(request, deadline).await?;
+        let Listing { items, paging } = listing.ok_or_else(too_large)?;
+        if items.is_empty() {
+            return Ok((items, None));
+        }
+        match divider(&paging.next) {
+            Some(next) if Some(next.as_str()) != after => Ok((items, Some(next))),
+            _ => Err(Answer::retry("answered without where the next page begins")),
+        }
+    }
+
     async fn member(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
         let mut path = vec!["v3", "lists", call.list, "members"];
         let (method, form) = if call.suppress {
@@ -142,113 +263,5 @@ impl Mailgun {
         let reply = self.0.exchange(request, call.deadline).await?;
         let already: &[u16] = if call.suppress { &[] } else { &[404] };
         call.settled(reply, already)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::targets::platform::rehearsal::{Limit, Vendor, json, rehearsals, set};
-
-    const VENDOR: Vendor = Vendor {
-        kind: KIND,
-        settings: "",
-        lists: ["mg.example.com", "news@lists.example.com"],
-        limit: Limit::Seconds("retry-after"),
-        answer: |request, parts, listed| {
-            // Basic authentication of `api` with `s3cret`.
-            if request.header("authorization") != "Basic YXBpOnMzY3JldA==" {
-                return json(401, &json!({"message": "Forbidden"}));
-            }
-            if parts == ["v4", "domains"] {
-                return json(200, &json!({}));
-            }
-            let invalid = json!({"message": "Address is invalid"});
-            let done = json!({"message": "done"});
-            match (request.method.as_str(), parts) {
-                ("POST", ["v3", domain, "unsubscribes"]) => {
-                    let body = request.json();
-                    let asked = body.as_array().unwrap();
-                    assert!((1..=1000).contains(&asked.len()));
-                    for one in asked {
-                        assert_eq!(
-                            (&one["tags"], one["created_at"].as_str()),
-                            (&json!(["*"]), Some("Thu, 02 Apr 2026 14:30:00 GMT"))
-                        );
-                        if one["address"].as_str().unwrap().starts_with("bad") {
-                            return json(400, &invalid);
-                        }
-                    }
-                    for one in asked {
-                        set(listed, domain, one["address"].as_str().unwrap(), true);
-                    }
-                    json(200, &done)
-                }
-                ("DELETE", ["v3", domain, "unsubscribes", address]) => {
-                    assert_eq!(request.query("tag").as_deref(), Some("*"));
-                    if set(listed, domain, address, false) {
-                        json(200, &done)
-                    } else {
-                        json(
-                            404,
-                            &json!({"message": "Address not found in unsubscribers table"}),
-                        )
-                    }
-                }
-                ("POST", ["v3", "lists", list, "members"]) => {
-                    let form: BTreeMap<_, _> =
-                        form_urlencoded::parse(&request.body).into_owned().collect();
-                    assert_eq!(
-                        (form["subscribed"].as_str(), form["upsert"].as_str()),
-                        ("no", "yes")
-                    );
-                    if form["address"].starts_with("bad") {
-                        return json(400, &invalid);
-                    }
-                    set(listed, list, &form["address"], true);
-                    json(200, &done)
-                }
-                ("PUT", ["v3", "lists", list, "members", address]) => {
-                    assert_eq!(&request.body[..], b"subscribed=yes");
-                    if set(listed, list, address, false) {
-                        json(200, &done)
-                    } else {
-                        json(404, &json!({"message": "Member not found"}))
-                    }
-                }
-                _ => json(404, &json!({"message": "not found"})),
-            }
-        },
-    };
-
-    const LISTS: Vendor = Vendor {
-        lists: ["news@lists.example.com", "mg.example.com"],
-        ..VENDOR
-    };
-
-    rehearsals!(VENDOR);
-
-    #[tokio::test]
-    async fn a_domain_is_reported_as_global_and_a_mailing_list_in_its_own_scope() {
-        let scopes = "{ news = 'news@mg.example.com', '*' = 'mg.example.com' }";
-        let running = VENDOR.start(scopes).await;
-        for (told, reported, is_reported) in [
-            ("news", "news@mg.example.com", true),
-            ("news", "global", false),
-            ("offers", "global", true),
-        ] {
-            let found = running.target.reports(told, reported);
-            assert_eq!(found, is_reported, "{told} {reported}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_member_of_a_mailing_list_is_suppressed_there_and_lifted() {
-        LISTS
-            .a_contact_is_suppressed_and_lifted_however_often_that_is_told()
-            .await;
-        LISTS.one_contact_that_is_refused_costs_no_other().await;
     }
 }
