@@ -44,6 +44,7 @@ CREATE TABLE listed (
     contact        TEXT   NOT NULL,
     channel        TEXT   NOT NULL,
     since          BIGINT,
+    lane           TEXT   NOT NULL,
     reason         TEXT,
     PRIMARY KEY (reconciliation, contact, channel)
 );
@@ -59,6 +60,7 @@ CREATE TABLE differences (
     contact        TEXT   NOT NULL,
     -- what the platform says
     listed_since   BIGINT,
+    listed_lane    TEXT,
     listed_reason  TEXT,
     -- what the ledger says: the register, the event that set it, and how its delivery stands
     scope          TEXT,

@@ -115,6 +115,7 @@ impl Session<'_> {
             self.difference(gap, &listed.contact.address, listed.contact.channel, lifted);
         Some(Difference {
             listed_since: listed.since,
+            listed_lane: Some(listed.lane),
             listed_reason: listed.reason.clone(),
             ..difference
         })
@@ -141,6 +142,7 @@ impl Session<'_> {
             channel,
             contact: contact.to_owned(),
             listed_since: None,
+            listed_lane: None,
             listed_reason: None,
             scope: register.map(|register| register.place.scope.clone()),
             source: register.map(|register| register.place.source.clone()),

@@ -33,7 +33,8 @@ impl Session<'_> {
             let listed = page.entries.into_iter().map(|entry| Listed {
                 contact: entry.contact,
                 since: entry.since,
-                reason: entry.reason,
+                lane: entry.why.lane,
+                reason: entry.why.words,
             });
             let listed: Vec<_> = listed.collect();
             self.holding(|| self.app.ledger.note_listed(self.held, &self.tally, &listed))

@@ -1,7 +1,7 @@
 //! What is done about differences, where that was asked for: what either side suppresses is suppressed on both.
 //!
-//! Whom the platform lists is entered as having opted out, by an envelope of the api like any other change, in the scope that
-//! the list is to us and at the time at which the reconciliation was asked for, so that whatever happens later counts. Where
+//! Whom the platform lists is entered for the cause that it states, else as having opted out, by an envelope of the api like any
+//! other change, in the scope that the list is to us and at the time at which the reconciliation was asked for, so that whatever happens later counts. Where
 //! the target mirrors a source it is that source's register, so that a re-subscription there lifts it. Whom only we suppress
 //! the platform is told of again, by the delivery that there is, or ought to be.
 //!
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{
     envelope::{self, Envelope},
-    event::{Draft, Identity, Kind, Lane, Origin, Register},
+    event::{BounceClass, Draft, GLOBAL, Identity, Kind, Lane, Origin, Register},
     fault,
     ledger::{Difference, Gap},
     queue::{Message, Priority, QueueName},
@@ -82,8 +82,16 @@ impl Session<'_> {
         self.note(found).await
     }
 
-    /// What enters a contact in these scopes.
+    /// What enters a contact. A complaint and a bounce concern the address, in whichever list they stand.
     fn envelope(&self, of: &Difference, scopes: &[String]) -> Envelope {
+        let lane = of.listed_lane.unwrap_or(Lane::Consent);
+        let everything = [GLOBAL.to_owned()];
+        let (kind, scopes) = match lane {
+            Lane::Consent => (Kind::Unsubscribed, scopes),
+            Lane::Manual => (Kind::Suppressed, scopes),
+            Lane::Complaint => (Kind::Complained, &everything[..]),
+            Lane::Deliverability => (Kind::Bounced, &everything[..]),
+        };
         let drafts = scopes.iter().map(|scope| {
             let identity = [
                 REPAIR,
@@ -94,19 +102,17 @@ impl Session<'_> {
                 scope,
             ];
             let identity = Identity::Derived(identity.map(str::to_owned).to_vec());
-            let mirrored = self.outlet.mirrors.as_ref();
+            let mirrored = self.outlet.mirrors.clone();
             Draft {
+                bounce_class: (kind == Kind::Bounced).then_some(BounceClass::Hard),
                 contact: Some(contact(&of.contact, of.channel)),
                 scope: Some(scope.clone()),
                 occurred_at: Some(self.held.asked_at),
                 // The same however often the list is read; what the platform said is in the request.
                 reason: Some(format!("listed by {}", of.target)),
                 origin: Origin::Provider,
-                register: mirrored.map(|source| Register {
-                    source: source.clone(),
-                    lane: Lane::Consent,
-                }),
-                ..Draft::new(Kind::Unsubscribed, REPAIR, identity)
+                register: mirrored.map(|source| Register { source, lane }),
+                ..Draft::new(kind, REPAIR, identity)
             }
         });
         let request = Request {
@@ -114,7 +120,7 @@ impl Session<'_> {
             action: REPAIR.to_owned(),
             request: json!({
                 "reconciliation": self.held.id, "target": of.target, "list": of.list, "listed_since": of.listed_since,
-                "listed_reason": of.listed_reason,
+                "listed_lane": of.listed_lane, "listed_reason": of.listed_reason,
             }),
             drafts: drafts.collect(),
         };

@@ -186,9 +186,15 @@ impl Lists for SparkPost {
         };
         let is_listed = |one: &Suppressed| one.kind == list && one.list_id.is_none();
         for one in results.into_iter().filter(is_listed) {
+            let lane = match one.source.as_deref() {
+                Some("Spam Complaint") => Lane::Complaint,
+                Some("Bounce Rule") => Lane::Deliverability,
+                Some("Manually Added") => Lane::Manual,
+                _ => Lane::Consent,
+            };
             let described = one.description.filter(|described| !described.is_empty());
-            let reason = described.or(one.source);
-            page.email(&one.recipient, one.created.as_deref(), reason);
+            let words = described.or(one.source);
+            page.email(&one.recipient, one.created.as_deref(), Why { lane, words });
         }
         Ok(page)
     }

@@ -25,6 +25,8 @@ use super::moment;
 pub struct Listed {
     pub contact: Contact,
     pub since: Option<Timestamp>,
+    /// Why, and in the platform's words.
+    pub lane: Lane,
     pub reason: Option<String>,
 }
 
@@ -63,7 +65,7 @@ impl Ledger {
         limit: i64,
     ) -> Result<Vec<Listed>> {
         let text = "
-            SELECT contact, channel, since, reason FROM listed
+            SELECT contact, channel, since, lane, reason FROM listed
             WHERE reconciliation = $1 AND (contact, channel) > ($2, $3) ORDER BY contact, channel LIMIT $4";
         let (contact, channel) = after.map_or(("", ""), |after| {
             (after.address.as_str(), after.channel.as_str())
@@ -220,7 +222,7 @@ impl Ledger {
 impl Listed {
     pub(super) fn row(&self, reconciliation: Uuid) -> Value {
         json!({ "reconciliation": reconciliation, "contact": self.contact.address, "channel": self.contact.channel,
-            "since": self.since.map(micros), "reason": self.reason })
+            "since": self.since.map(micros), "lane": self.lane, "reason": self.reason })
     }
 }
 
@@ -241,6 +243,7 @@ fn listed_of(row: &AnyRow) -> Result<Listed> {
             address,
         },
         since: moment(row, "since")?,
+        lane: parsed(&row.try_get::<String, _>("lane")?)?,
         reason: row.try_get("reason")?,
     })
 }

@@ -17,7 +17,7 @@ use super::{
     Act, Ledger, Page, Progress, Result, in_order, micros, page::Cursor, parsed, period, rows,
     timestamp,
 };
-use crate::{clock, contact::Channel, delivery::State, names::names};
+use crate::{clock, contact::Channel, delivery::State, event::Lane, names::names};
 
 pub use compare::{Listed, Place, RegisterRow};
 pub use work::{Reconciling, Tally};
@@ -88,8 +88,10 @@ pub struct Difference {
     pub channel: Channel,
     /// What stands in the address's place where the contact was erased.
     pub contact: String,
-    /// Since when the platform suppresses the contact, and why, in its words; null where it does not say.
+    /// Since when the platform suppresses the contact, for which cause, and why in its words; null where it does not, or does
+    /// not say.
     pub listed_since: Option<Timestamp>,
+    pub listed_lane: Option<Lane>,
     pub listed_reason: Option<String>,
     /// What the ledger says, where it says anything: in which scope and by which source, since when, by which event.
     pub scope: Option<String>,
@@ -276,7 +278,7 @@ impl Ledger {
     ) -> Result<Page<Difference>> {
         let after = Cursor::read(cursor, None)?;
         let text = "
-            SELECT id, found_at, target, list, difference, channel, contact, listed_since, listed_reason, scope, source,
+            SELECT id, found_at, target, list, difference, channel, contact, listed_since, listed_lane, listed_reason, scope, source,
                 occurred_at, event_id, delivery, repaired
             FROM differences
             WHERE reconciliation = $1 AND (found_at, id) < ($2, $3) AND ($5 IS NULL OR target = $5)
@@ -334,6 +336,7 @@ fn difference_of(row: &AnyRow) -> Result<Difference> {
         channel: parsed(&text("channel")?)?,
         contact: text("contact")?,
         listed_since: moment(row, "listed_since")?,
+        listed_lane: maybe("listed_lane")?.map(|lane| parsed(&lane)).transpose()?,
         listed_reason: maybe("listed_reason")?,
         scope: maybe("scope")?,
         source: maybe("source")?,

@@ -148,9 +148,9 @@ impl Ledger {
         };
         let values: Vec<_> = listed.iter().map(|one| one.row(held.id)).collect();
         let text = "
-            INSERT INTO listed (reconciliation, contact, channel, since, reason)
+            INSERT INTO listed (reconciliation, contact, channel, since, lane, reason)
             SELECT rows.value->>'reconciliation', rows.value->>'contact', rows.value->>'channel',
-                CAST(rows.value->>'since' AS BIGINT), rows.value->>'reason'
+                CAST(rows.value->>'since' AS BIGINT), rows.value->>'lane', rows.value->>'reason'
             FROM {rows} WHERE TRUE
             ON CONFLICT (reconciliation, contact, channel) DO NOTHING";
         self.put(&mut transaction, text, &values).await?;
@@ -185,10 +185,10 @@ impl Ledger {
             .collect();
         let text = "
             INSERT INTO differences (id, reconciliation, found_at, target, list, difference, channel, contact, listed_since,
-                listed_reason, scope, source, occurred_at, event_id, delivery, repaired)
+                listed_lane, listed_reason, scope, source, occurred_at, event_id, delivery, repaired)
             SELECT rows.value->>'id', rows.value->>'reconciliation', CAST(rows.value->>'found_at' AS BIGINT),
                 rows.value->>'target', rows.value->>'list', rows.value->>'difference', rows.value->>'channel',
-                rows.value->>'contact', CAST(rows.value->>'listed_since' AS BIGINT), rows.value->>'listed_reason',
+                rows.value->>'contact', CAST(rows.value->>'listed_since' AS BIGINT), rows.value->>'listed_lane', rows.value->>'listed_reason',
                 rows.value->>'scope', rows.value->>'source', CAST(rows.value->>'occurred_at' AS BIGINT),
                 rows.value->>'event_id', rows.value->>'delivery', CAST(rows.value->>'repaired' AS BIGINT)
             FROM {rows} WHERE TRUE
@@ -356,7 +356,7 @@ fn row(reconciliation: Uuid, of: &Difference) -> Value {
     json!({
         "id": of.id, "reconciliation": reconciliation, "found_at": micros(of.found_at), "target": of.target, "list": of.list,
         "difference": of.difference, "channel": of.channel, "contact": of.contact,
-        "listed_since": of.listed_since.map(micros), "listed_reason": of.listed_reason, "scope": of.scope,
+        "listed_since": of.listed_since.map(micros), "listed_lane": of.listed_lane, "listed_reason": of.listed_reason, "scope": of.scope,
         "source": of.source, "occurred_at": of.occurred_at.map(micros), "event_id": of.event_id,
         "delivery": of.delivery, "repaired": i64::from(of.repaired),
     })

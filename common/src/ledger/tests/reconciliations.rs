@@ -1,6 +1,7 @@
 //! Reconciliations: one holder at a time, begun anew where one died, each turn of the schedule once.
 
 use super::*;
+use crate::event::Lane;
 
 const LONG_AGO: &str = "UPDATE reconciliations SET lease_until = 1";
 
@@ -16,6 +17,7 @@ fn listed(email: &str) -> Listed {
     Listed {
         contact: Contact::email(email).unwrap(),
         since: Timestamp::from_second(1_700_000_000).ok(),
+        lane: Lane::Complaint,
         reason: Some("clicked".to_owned()),
     }
 }
@@ -30,6 +32,7 @@ fn difference(email: &str, list: &str) -> Difference {
         channel: crate::contact::Channel::Email,
         contact: email.to_owned(),
         listed_since: None,
+        listed_lane: Some(Lane::Complaint),
         listed_reason: Some("clicked".to_owned()),
         scope: None,
         source: None,

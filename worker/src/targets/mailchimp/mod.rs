@@ -204,12 +204,15 @@ impl Lists for Mailchimp {
             ..Page::default()
         };
         for member in members {
-            let reason = match member.status.as_str() {
-                UNSUBSCRIBED => member.unsubscribe_reason,
-                CLEANED => Some(member.status),
+            let why = match member.status.as_str() {
+                UNSUBSCRIBED => member.unsubscribe_reason.into(),
+                CLEANED => Why {
+                    lane: Lane::Deliverability,
+                    words: Some(member.status),
+                },
                 _ => continue,
             };
-            page.email(&member.email_address.unwrap_or_default(), None, reason);
+            page.email(&member.email_address.unwrap_or_default(), None, why);
         }
         Ok(page)
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use common::{
     contact::{Channel, Contact},
     delivery::Answer,
-    event::GLOBAL,
+    event::{GLOBAL, Lane},
     outbound::Outbound,
 };
 use jiff::Timestamp;
@@ -43,8 +43,24 @@ pub(crate) struct Entry {
     pub(crate) contact: Contact,
     /// Since when, where the platform says.
     pub(crate) since: Option<Timestamp>,
-    /// Why, in the platform's words.
-    pub(crate) reason: Option<String>,
+    pub(crate) why: Why,
+}
+
+/// Why somebody is suppressed, as far as the platform says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Why {
+    /// Where it says nothing the recipient's own will is assumed, which a later one takes back.
+    pub(crate) lane: Lane,
+    /// In the platform's words.
+    pub(crate) words: Option<String>,
+}
+
+impl From<Option<String>> for Why {
+    fn from(words: Option<String>) -> Self {
+        let words = words.filter(|words| !words.is_empty());
+        let lane = Lane::Consent;
+        Self { lane, words }
+    }
 }
 
 impl Page {
@@ -53,22 +69,22 @@ impl Page {
         &mut self,
         contact: Option<Contact>,
         since: Option<Timestamp>,
-        reason: Option<String>,
+        why: impl Into<Why>,
     ) {
         match contact {
             Some(contact) => self.entries.push(Entry {
                 contact,
                 since,
-                reason: reason.filter(|reason| !reason.is_empty()),
+                why: why.into(),
             }),
             None => self.unread += 1,
         }
     }
 
     /// The same for an email address and a time as the platform writes them; a time that reads as none is none.
-    pub(crate) fn email(&mut self, address: &str, since: Option<&str>, reason: Option<String>) {
+    pub(crate) fn email(&mut self, address: &str, since: Option<&str>, why: impl Into<Why>) {
         let since = since.and_then(common::event::rfc3339);
-        self.add(Contact::email(address).ok(), since, reason);
+        self.add(Contact::email(address).ok(), since, why);
     }
 }
 
@@ -97,9 +113,11 @@ impl<'a> Book<'a> {
         self.scopes.lists(scope)
     }
 
-    /// Whether who is suppressed in `scope` may be in this list by that: told of it there, or reported from there.
+    /// Whether of who is suppressed in `scope` it is known that they are not sent what this list is about: they are in it by
+    /// that, told of it or reported from there, or they are sent nothing.
     pub(crate) fn covers(&self, list: &str, scope: &str) -> bool {
-        self.scopes.lists(scope).contains(list) || self.platform.scope_of(list) == scope
+        let is_told = self.scopes.lists(scope).contains(list);
+        is_told || scope == GLOBAL || self.platform.scope_of(list) == scope
     }
 
     /// In which of our scopes somebody is suppressed whom this list suppresses: those that are just this list by the

@@ -34,7 +34,7 @@ use super::{Probe, Setup, Target, ticket::said};
 
 pub(super) use api::{Api, Credential, accepted, page, path, read, too_large};
 pub use book::Book;
-pub(crate) use book::{Entry, Lists, Page};
+pub(crate) use book::{Lists, Page, Why};
 pub(super) use scopes::Scopes;
 
 /// A platform's own part.

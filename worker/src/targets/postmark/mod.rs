@@ -214,14 +214,26 @@ impl Lists for Postmark {
             ..Page::default()
         };
         for one in suppressions {
-            let reason = match (one.suppression_reason, one.origin) {
-                (Some(reason), Some(origin)) => Some(format!("{reason} ({origin})")),
-                (reason, origin) => reason.or(origin),
-            };
-            page.email(&one.email_address, one.created_at.as_deref(), reason);
+            page.email(&one.email_address, one.created_at.as_deref(), why(&one));
         }
         Ok(page)
     }
+}
+
+/// What Postmark calls a manual suppression is the recipient's own will where it says so.
+fn why(one: &Suppressed) -> Why {
+    let (reason, origin) = (one.suppression_reason.as_deref(), one.origin.as_deref());
+    let lane = match (reason, origin) {
+        (Some("SpamComplaint"), _) => Lane::Complaint,
+        (Some("HardBounce"), _) => Lane::Deliverability,
+        (_, Some("Customer" | "Admin")) => Lane::Manual,
+        _ => Lane::Consent,
+    };
+    let words = match (reason, origin) {
+        (Some(reason), Some(origin)) => Some(format!("{reason} ({origin})")),
+        (reason, origin) => reason.or(origin).map(str::to_owned),
+    };
+    Why { lane, words }
 }
 
 fn failed(call: &Call<'_>, one: &One, reply: &Reply) -> Answer {

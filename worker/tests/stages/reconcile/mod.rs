@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{
     contact::Contact,
     delivery::State,
-    event::Kind,
+    event::{Kind, Lane},
     ledger::{DeliveryRow, Erased, ErasureRequest, Gap, Progress},
 };
 use secrecy::SecretString;
@@ -62,11 +62,12 @@ async fn what_only_one_side_suppresses_and_what_was_lifted_here_is_told_and_left
     assert!(world.suppressed("theirs@b.example").await.is_empty());
     assert!(!world.platform.has(NEWS, "ours@b.example"));
     let found = world.found(&done).await;
-    let theirs = found
+    let gone = found
         .iter()
-        .find(|one| one.contact == "theirs@b.example")
+        .find(|one| one.contact == "gone@b.example")
         .unwrap();
-    assert_eq!(theirs.listed_since, "2026-05-04T12:00:00Z".parse().ok());
+    let said = (gone.listed_lane, gone.listed_reason.as_deref());
+    assert_eq!(said, (Some(Lane::Deliverability), Some("cleaned")));
     let ours = found
         .iter()
         .find(|one| one.difference == Gap::OnlyOurs)
