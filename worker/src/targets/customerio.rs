@@ -5,6 +5,10 @@
 //! heeds it, or a topic such as `topic_1`, which is what a `customerio` source's events have as their scope. The workspace
 //! has to know people by their email address. A person who is not there is made; a lift makes none.
 //!
+//! Its lists cannot be read: the Track API, which the key is for, tells nobody's attributes, and the search for people
+//! (<https://docs.customer.io/integrations/api/app/tag/customers/getpeoplefilter/>) is of the App API, which has another
+//! address and another key.
+//!
 //! Settings beside those of every platform: `site_id` (`token` is the API key that belongs to it). In Europe:
 //! `url = "https://track-eu.customer.io"`.
 

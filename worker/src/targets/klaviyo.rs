@@ -6,18 +6,23 @@
 //! only what was set so: who unsubscribed there, bounced or complained stays suppressed. SMS has no suppressions.
 //!
 //! Klaviyo does the work after its answer, which says nothing of single profiles.
+//!
+//! The list is read by <https://developers.klaviyo.com/en/reference/get_profiles>, filtered by the time of the suppression:
+//! whoever has one is in it, for whichever reason. Of the link to the next page only its cursor is used.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use common::{delivery::Answer, outbound::Reply, settings::Section};
 use reqwest::{Method, header::CONTENT_TYPE};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use url::Url;
 
 use super::{
     Ask, Guide, Kind, Rate, Setup, Target,
-    platform::{self, Api, Call, Credential, Platform, Scopes},
+    platform::{self, Api, Call, Credential, Lists, Page, Platform, Scopes, too_large},
 };
 
 /// Both requests bear 700 a minute, and 75 a second.
@@ -45,6 +50,22 @@ pub(super) const KIND: Kind = Kind {
 
 /// The most profiles in one request.
 const BATCH: usize = 100;
+
+/// The most profiles on a page, of which only this is asked for.
+const PAGE: [(&str, &str); 4] = [
+    ("page[size]", "100"),
+    ("additional-fields[profile]", "subscriptions"),
+    (
+        "fields[profile]",
+        "email,subscriptions.email.marketing.suppression",
+    ),
+    (
+        "filter",
+        "greater-or-equal(subscriptions.email.marketing.suppression.timestamp,1970-01-01T00:00:00Z)",
+    ),
+];
+
+const CURSOR: &str = "page[cursor]";
 
 /// Which version of the api this speaks; Klaviyo keeps each for two years.
 const REVISION: &str = "2026-07-15";
@@ -102,20 +123,111 @@ impl Platform for Klaviyo {
             .body(body.to_string());
         call.settled(self.0.exchange(request, call.deadline).await?, &[])
     }
+
+    fn reads(&self) -> Option<&dyn Lists> {
+        Some(self)
+    }
+}
+
+#[derive(Deserialize)]
+struct Profiles {
+    data: Vec<Profile>,
+    links: Links,
+}
+
+#[derive(Deserialize)]
+struct Links {
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    attributes: Attributes,
+}
+
+#[derive(Deserialize)]
+struct Attributes {
+    email: Option<String>,
+    subscriptions: Subscriptions,
+}
+
+#[derive(Deserialize)]
+struct Subscriptions {
+    email: Channel,
+}
+
+#[derive(Deserialize)]
+struct Channel {
+    marketing: Marketing,
+}
+
+#[derive(Deserialize)]
+struct Marketing {
+    suppression: Option<Vec<Suppression>>,
+}
+
+#[derive(Deserialize)]
+struct Suppression {
+    reason: String,
+    timestamp: String,
+}
+
+#[async_trait]
+impl Lists for Klaviyo {
+    async fn page(
+        &self,
+        _list: &str,
+        after: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Page, Answer> {
+        let request = self.0.request(Method::GET, &["api", "profiles"]);
+        let mut request = request.header("revision", REVISION).query(&PAGE);
+        if let Some(cursor) = after {
+            request = request.query(&[(CURSOR, cursor)]);
+        }
+        let read: Option<Profiles> = self.0.page(request, deadline).await?;
+        let read = read.ok_or_else(too_large)?;
+        let mut page = Page::default();
+        if let Some(link) = &read.links.next {
+            let none = || Answer::retry("answered with a link to the next page without a cursor");
+            page.next = Some(cursor(link).ok_or_else(none)?);
+        }
+        for Profile { attributes } in read.data {
+            // Of several it is the first that began it.
+            let all = attributes.subscriptions.email.marketing.suppression;
+            let first = all.into_iter().flatten();
+            let Some(first) = first.min_by(|a, b| a.timestamp.cmp(&b.timestamp)) else {
+                continue;
+            };
+            // A profile that is known by its number only names nobody by email.
+            let address = attributes.email.unwrap_or_default();
+            page.email(&address, Some(&first.timestamp), Some(first.reason));
+        }
+        Ok(page)
+    }
+}
+
+/// What a link to another page says of where it begins. The rest of it is not used.
+fn cursor(link: &str) -> Option<String> {
+    let link = Url::parse(link).ok()?;
+    let mut pairs = link.query_pairs();
+    let (_, cursor) = pairs.find(|(name, _)| name == CURSOR)?;
+    (!cursor.is_empty()).then(|| cursor.into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::targets::platform::rehearsal::{Limit, Vendor, json, rehearsals, set};
-    use crate::targets::standin::response;
+    use crate::targets::platform::rehearsal::{Limit, Listed, Vendor, json, rehearsals, set};
+    use crate::targets::standin::{Received, response};
+    use axum::{body::Body, http::Response};
 
     const VENDOR: Vendor = Vendor {
         kind: KIND,
         settings: "",
         lists: [GLOBAL, GLOBAL],
         limit: Limit::Seconds("ratelimit-reset"),
-        answer: |request, _, listed| {
+        answer: |request, parts, listed| {
             if request.header("authorization") != "Klaviyo-API-Key s3cret" {
                 return json(
                     401,
@@ -123,6 +235,9 @@ mod tests {
                 );
             }
             assert_eq!(request.header("revision"), REVISION);
+            if parts == ["api", "profiles"] {
+                return profiles(request, listed);
+            }
             if request.method == Method::GET {
                 assert_eq!(request.path, "/api/profile-suppression-bulk-create-jobs");
                 return json(200, &json!({"data": []}));
@@ -160,5 +275,101 @@ mod tests {
         },
     };
 
+    /// A page of the suppressed, with a link to the next one that leads elsewhere. A cursor is an address, encoded.
+    fn profiles(request: &Received, listed: &Listed) -> Response<Body> {
+        assert_eq!(request.method, Method::GET);
+        let query = |name: &str| {
+            let encoded = name.replace('[', "%5B").replace(']', "%5D");
+            request.query(&encoded)
+        };
+        let size: usize = query("page[size]").unwrap().parse().unwrap();
+        assert!((1..=100).contains(&size));
+        for (name, value) in PAGE {
+            assert_eq!(query(name).as_deref(), Some(value));
+        }
+        let after = query(CURSOR).unwrap_or_default();
+        let of_list = listed.iter().filter(|(list, _)| list == GLOBAL);
+        let mut rest = of_list
+            .map(|(_, address)| address)
+            .filter(|address| format!("=+{address}") > after);
+        let data: Vec<Value> = rest
+            .by_ref()
+            .take(size)
+            .map(|address| {
+                profile(
+                    Some(address),
+                    &json!([{"reason": "UNSUBSCRIBE", "timestamp": "2023-02-21T20:07:38+00:00"}]),
+                )
+            })
+            .collect();
+        let last = data.last().map(|one| &one["attributes"]["email"]);
+        let last = last.and_then(Value::as_str).unwrap_or_default();
+        let next = rest.next().map(|_| {
+            let cursor = last.replace('@', "%40");
+            format!("https://elsewhere.example/?page%5Bsize%5D=1&page%5Bcursor%5D=%3D%2B{cursor}")
+        });
+        json(
+            200,
+            &json!({"data": data, "links": {"self": "x", "next": next}}),
+        )
+    }
+
+    fn profile(address: Option<&str>, suppression: &Value) -> Value {
+        let marketing = json!({"suppression": suppression});
+        let subscriptions = json!({"email": {"marketing": marketing}});
+        json!({"type": "profile", "id": "1", "attributes": {"email": address, "subscriptions": subscriptions}})
+    }
+
+    const ODD: Vendor = Vendor {
+        answer: |_, _, _| {
+            let data = [
+                profile(
+                    Some("jane@example.com"),
+                    &json!([
+                        {"reason": "USER_SUPPRESSED", "timestamp": "2024-01-01T00:00:00+00:00"},
+                        {"reason": "HARD_BOUNCE", "timestamp": "2023-02-21T20:07:38+00:00"},
+                    ]),
+                ),
+                profile(Some("joe@example.com"), &json!([])),
+                profile(Some("ann@example.com"), &Value::Null),
+                profile(
+                    None,
+                    &json!([{"reason": "UNSUBSCRIBE", "timestamp": "yesterday"}]),
+                ),
+            ];
+            json(200, &json!({"data": data, "links": {"self": "x"}}))
+        },
+        ..VENDOR
+    };
+
     rehearsals!(VENDOR);
+    rehearsals!(VENDOR, a_list_is_read_page_by_page_and_no_other_with_it);
+
+    #[tokio::test]
+    async fn who_has_no_suppression_is_left_out_and_of_several_the_first_counts() {
+        let running = ODD.usual().await;
+        let book = running.target.book().unwrap();
+        let page = book.page(GLOBAL, None).await.unwrap();
+        assert_eq!((page.entries.len(), page.unread, page.next), (1, 1, None));
+        let entry = &page.entries[0];
+        assert_eq!(entry.contact.address, "jane@example.com");
+        assert_eq!(entry.since, "2023-02-21T20:07:38Z".parse().ok());
+        assert_eq!(entry.reason.as_deref(), Some("HARD_BOUNCE"));
+    }
+
+    #[test]
+    fn of_a_link_only_the_cursor_is_read() {
+        for (link, expected) in [
+            (
+                "https://a.klaviyo.com/api/profiles?page%5Bcursor%5D=bmV4%3D",
+                Some("bmV4="),
+            ),
+            ("https://elsewhere.example/?x=1&page[cursor]=a", Some("a")),
+            ("https://a.klaviyo.com/api/profiles?page%5Bcursor%5D=", None),
+            ("https://a.klaviyo.com/api/profiles", None),
+            ("bmV4", None),
+        ] {
+            assert_eq!(cursor(link).as_deref(), expected, "{link}");
+        }
+    }
 }

@@ -4,18 +4,23 @@
 //! <https://resend.com/docs/api-reference/contacts/update-contact>. A list is `suppressions`, which stops every message, or
 //! `broadcasts`, which stops marketing and is what a `resend` source hears of. A contact that Resend does not know is made,
 //! since one that is imported later would be sent to; a lift makes none.
+//!
+//! The lists are read by <https://resend.com/docs/api-reference/suppressions/list-suppressions> and by
+//! <https://resend.com/docs/api-reference/contacts/list-contacts>, which lists every contact: those with leave are left out
+//! here, and since when one has none is not stated.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use common::{delivery::Answer, event::GLOBAL, outbound::Reply, settings::Section};
 use reqwest::Method;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
     Ask, Guide, Kind, Rate, Setup, Target,
-    platform::{self, Api, Call, Credential, Platform, Scopes},
+    platform::{self, Api, Call, Credential, Lists, Page, Platform, Scopes, too_large},
 };
 
 /// A team may make five requests a second, those by which it sends among them:
@@ -42,6 +47,9 @@ pub(super) const KIND: Kind = Kind {
 
 /// The most addresses in one request.
 const BATCH: usize = 100;
+
+/// The most entries on a page.
+const PAGE: &str = "100";
 
 const SUPPRESSIONS: &str = "suppressions";
 const BROADCASTS: &str = "broadcasts";
@@ -95,9 +103,85 @@ impl Platform for Resend {
         let already: &[u16] = if call.suppress { &[] } else { &[404] };
         call.settled(reply.await?, already)
     }
+
+    fn reads(&self) -> Option<&dyn Lists> {
+        Some(self)
+    }
+}
+
+#[derive(Deserialize)]
+struct Listing<T> {
+    has_more: bool,
+    data: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct Suppression {
+    id: String,
+    email: String,
+    origin: Option<String>,
+    created_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Contact {
+    id: String,
+    email: String,
+    unsubscribed: bool,
+}
+
+#[async_trait]
+impl Lists for Resend {
+    async fn page(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Page, Answer> {
+        let mut page = Page::default();
+        if list == BROADCASTS {
+            let read: Listing<Contact> = self.read("contacts", after, deadline).await?;
+            page.next = read.next(|one| &one.id)?;
+            for one in read.data.iter().filter(|one| one.unsubscribed) {
+                page.email(&one.email, None, None);
+            }
+        } else {
+            let read: Listing<Suppression> = self.read("suppressions", after, deadline).await?;
+            page.next = read.next(|one| &one.id)?;
+            for one in read.data {
+                page.email(&one.email, one.created_at.as_deref(), one.origin);
+            }
+        }
+        Ok(page)
+    }
+}
+
+impl<T> Listing<T> {
+    /// After which entry the next page begins.
+    fn next(&self, id: impl Fn(&T) -> &String) -> Result<Option<String>, Answer> {
+        match (self.has_more, self.data.last()) {
+            (false, _) => Ok(None),
+            (true, Some(last)) => Ok(Some(id(last).clone())),
+            (true, None) => Err(Answer::retry(
+                "answered that there is more, but nothing else",
+            )),
+        }
+    }
 }
 
 impl Resend {
+    async fn read<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        after: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Listing<T>, Answer> {
+        let mut query = vec![("limit", PAGE)];
+        query.extend(after.map(|id| ("after", id)));
+        let request = self.0.request(Method::GET, &[path]).query(&query);
+        self.0.page(request, deadline).await?.ok_or_else(too_large)
+    }
+
     async fn contact(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
         let path = ["contacts", call.address()];
         let mut body = json!({"unsubscribed": call.suppress});
@@ -118,10 +202,12 @@ impl Resend {
 mod tests {
     use super::*;
     use crate::targets::platform::rehearsal::{
-        Limit, Vendor, json, lift, rehearsals, set, suppress, told,
+        Limit, Listed, Vendor, json, lift, rehearsals, set, suppress, told,
     };
-    use crate::targets::standin::verdict;
+    use crate::targets::standin::{Received, verdict};
+    use axum::{body::Body, http::Response};
     use common::event::Kind as EventKind;
+    use serde_json::Value;
 
     const VENDOR: Vendor = Vendor {
         kind: KIND,
@@ -136,6 +222,11 @@ mod tests {
             }
             if parts == ["domains"] {
                 return json(200, &json!({}));
+            }
+            if let ("GET", [list @ ("suppressions" | "contacts")]) =
+                (request.method.as_str(), parts)
+            {
+                return listing(request, list, listed);
             }
             let body = request.json();
             let invalid =
@@ -188,7 +279,59 @@ mod tests {
         },
     };
 
+    /// A page of the suppressions, or of all contacts, of whom one has leave. An entry's id is its address in capitals.
+    fn listing(request: &Received, path: &str, listed: &Listed) -> Response<Body> {
+        let limit: usize = request.query("limit").unwrap().parse().unwrap();
+        assert!((1..=100).contains(&limit));
+        let list = if path == "contacts" { BROADCASTS } else { path };
+        let of_list = listed.iter().filter(|(other, _)| other == list);
+        let mut rows: Vec<Value> = of_list
+            .map(|(_, address)| {
+                let time = "2023-10-06 23:47:56.678+00";
+                let id = address.to_uppercase();
+                json!({"id": id, "email": address, "origin": "manual", "created_at": time, "unsubscribed": true})
+            })
+            .collect();
+        if path == "contacts" {
+            rows.push(json!({"id": "0", "email": "with@example.com", "unsubscribed": false}));
+        }
+        let after = request.query("after");
+        let start = after.map_or(0, |id| {
+            1 + rows
+                .iter()
+                .position(|row| row["id"] == id.as_str())
+                .unwrap()
+        });
+        let more = rows.len() > start + limit;
+        let data: Vec<_> = rows.drain(start..).take(limit).collect();
+        json(
+            200,
+            &json!({"object": "list", "has_more": more, "data": data}),
+        )
+    }
+
     rehearsals!(VENDOR);
+    rehearsals!(VENDOR, a_list_is_read_page_by_page_and_no_other_with_it);
+
+    #[tokio::test]
+    async fn a_suppression_says_since_when_and_by_what_and_a_contact_does_not() {
+        let running = VENDOR.usual().await;
+        let book = running.target.book().unwrap();
+        for (list, since, reason) in [
+            (
+                SUPPRESSIONS,
+                "2023-10-06T23:47:56.678Z".parse().ok(),
+                Some("manual"),
+            ),
+            (BROADCASTS, None, None),
+        ] {
+            set(&mut running.listed(), list, "jane@example.com", true);
+            let page = book.page(list, None).await.unwrap();
+            assert_eq!((page.entries.len(), page.next), (1, None), "{list}");
+            let entry = &page.entries[0];
+            assert_eq!((entry.since, entry.reason.as_deref()), (since, reason));
+        }
+    }
 
     #[tokio::test]
     async fn only_broadcasts_are_reported_and_as_global() {

@@ -15,6 +15,7 @@
 //!
 //! Settings beside those of every platform: `region`, `access_key` (the key's id; `token` is the secret access key).
 
+mod lists;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ use common::{
     outbound::{Outbound, Reply},
     settings::Section,
 };
-use reqwest::{Method, header::CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -37,7 +38,7 @@ use url::Url;
 
 use super::{
     Ask, Guide, Kind, Rate, Setup, Target,
-    platform::{self, Call, Platform, Scopes, read},
+    platform::{self, Call, Lists, Platform, Scopes, read},
     ticket,
 };
 use sign::Signer;
@@ -62,7 +63,7 @@ pub(super) const KIND: Kind = Kind {
             ),
         ],
         &[
-            "IAM: create a user with an access key that may do ses:GetAccount, ses:PutSuppressedDestination, ses:GetSuppressedDestination and ses:DeleteSuppressedDestination, for contact lists also ses:GetContact, ses:CreateContact and ses:UpdateContact.",
+            "IAM: create a user with an access key that may do ses:GetAccount, ses:PutSuppressedDestination, ses:GetSuppressedDestination, ses:DeleteSuppressedDestination and ses:ListSuppressedDestinations, for contact lists also ses:GetContact, ses:CreateContact, ses:UpdateContact and ses:ListContacts.",
         ],
     ),
     build,
@@ -163,6 +164,10 @@ impl Platform for Ses {
         let reply = self.ask(Method::PUT, &path, Some(&body), call.deadline);
         call.settled(reply.await?, &[])
     }
+
+    fn reads(&self) -> Option<&dyn Lists> {
+        Some(self)
+    }
 }
 
 /// What SES keeps of a contact.
@@ -217,12 +222,17 @@ impl Contact {
     }
 }
 
+/// The contact list that a list is of, and which topic of it.
+fn named(list: &str) -> (&str, Option<&str>) {
+    match list.split_once(':') {
+        Some((list, topic)) => (list, Some(topic)),
+        None => (list, None),
+    }
+}
+
 impl Ses {
     async fn contact(&self, call: &Call<'_>) -> Result<Vec<Answer>, Answer> {
-        let (list, topic) = match call.list.split_once(':') {
-            Some((list, topic)) => (list, Some(topic)),
-            None => (call.list, None),
-        };
+        let (list, topic) = named(call.list);
         let contacts = ["v2", "email", "contact-lists", list, "contacts"];
         let path = [&contacts[..], &[call.address()]].concat();
         let mut reply = self.ask(Method::GET, &path, None, call.deadline).await?;
@@ -263,6 +273,24 @@ impl Ses {
         deadline: Instant,
     ) -> Result<Reply, Answer> {
         let url = ticket::join(&self.base, &platform::path(path));
+        let request = self.signed(method, url, body)?;
+        let reply = self.outbound.exchange(request, deadline).await?;
+        let error = reply.error_type.as_deref().unwrap_or_default();
+        if reply.status == 400 && PASSING.iter().any(|passing| error.starts_with(passing)) {
+            return Err(Answer {
+                status: Some(400),
+                ..Answer::retry("answered 400, which says nothing of the contact")
+            });
+        }
+        Ok(reply)
+    }
+
+    fn signed(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> Result<RequestBuilder, Answer> {
         let body = body.map(ToString::to_string).unwrap_or_default();
         let signed = self
             .signer
@@ -275,14 +303,6 @@ impl Ses {
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
-        let reply = self.outbound.exchange(request, deadline).await?;
-        let error = reply.error_type.as_deref().unwrap_or_default();
-        if reply.status == 400 && PASSING.iter().any(|passing| error.starts_with(passing)) {
-            return Err(Answer {
-                status: Some(400),
-                ..Answer::retry("answered 400, which says nothing of the contact")
-            });
-        }
-        Ok(reply)
+        Ok(request)
     }
 }

@@ -1,4 +1,4 @@
-//! AWS Signature Version 4 of a request without a query:
+//! AWS Signature Version 4 of a request:
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 
 use aws_credential_types::Credentials;

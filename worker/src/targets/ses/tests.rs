@@ -11,6 +11,7 @@ use common::{
     signature::{hex, hmac_sha256},
 };
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 const VENDOR: Vendor = Vendor {
     kind: KIND,
@@ -37,6 +38,9 @@ fn answer(request: &Received, parts: &[&str], listed: &mut Listed) -> Response<B
     }
     let not_found = json(404, &json!({"message": "not found"}));
     let invalid = json(400, &json!({"message": "invalid email address"}));
+    if let ["v2", "email", "contact-lists", list, "contacts", "list"] = parts {
+        return contacts(request, list, listed);
+    }
     match (request.method.as_str(), parts) {
         ("POST", ["v2", "email", "contact-lists", list, "contacts"]) => {
             let body = request.json();
@@ -70,6 +74,7 @@ fn answer(request: &Received, parts: &[&str], listed: &mut Listed) -> Response<B
 fn suppression(request: &Received, address: &[&str], listed: &mut Listed) -> Response<Body> {
     let not_found = json(404, &json!({"message": "not found"}));
     match (request.method.as_str(), address) {
+        ("GET", []) => summaries(request, listed),
         ("PUT", []) => {
             let body = request.json();
             let address = body["EmailAddress"].as_str().unwrap();
@@ -109,6 +114,58 @@ fn suppression(request: &Received, address: &[&str], listed: &mut Listed) -> Res
     }
 }
 
+/// A page of the account's list.
+fn summaries(request: &Received, listed: &Listed) -> Response<Body> {
+    let size = request.query("PageSize").unwrap().parse().unwrap();
+    let of_list = listed.iter().filter(|(list, _)| list == GLOBAL);
+    let all: Vec<_> = of_list.map(|(_, address)| address.as_str()).collect();
+    let (some, next) = cut(&all, size, request.query("NextToken"));
+    let summary = |address: &&str| {
+        let mut reasons = listed
+            .iter()
+            .filter(|(list, _)| *list == reason_of(address));
+        let reason = reasons.next().map_or("BOUNCE", |(_, reason)| reason);
+        json!({"EmailAddress": address, "Reason": reason, "LastUpdateTime": 1_611_255_296.5})
+    };
+    let some: Vec<_> = some.iter().map(summary).collect();
+    json(
+        200,
+        &json!({"SuppressedDestinationSummaries": some, "NextToken": next}),
+    )
+}
+
+/// A page of all contacts of a list, of whom one opted out of nothing.
+fn contacts(request: &Received, list: &str, listed: &Listed) -> Response<Body> {
+    assert_eq!(request.method, Method::POST);
+    let body = request.json();
+    let size = body["PageSize"].as_u64().unwrap();
+    let token = body.get("NextToken").map(|token| token.as_str().unwrap());
+    let (known, topics) = (format!("contacts of {list}"), format!("{list}:"));
+    let of_list = |other: &str| other == known || other == list || other.starts_with(&topics);
+    let all: BTreeSet<_> = listed.iter().filter(|(other, _)| of_list(other)).collect();
+    let all: BTreeSet<_> = all.iter().map(|(_, address)| address.as_str()).collect();
+    let all: Vec<_> = all.into_iter().chain(["~in@example.com"]).collect();
+    let size = usize::try_from(size).unwrap();
+    let (some, next) = cut(&all, size, token.map(str::to_owned));
+    let some: Vec<_> = some.iter().map(|one| contact(listed, list, one)).collect();
+    json(200, &json!({"Contacts": some, "NextToken": next}))
+}
+
+/// Some of all, and the token by which the next are asked for, which has to be encoded in a query.
+fn cut<'a>(
+    all: &'a [&'a str],
+    size: usize,
+    token: Option<String>,
+) -> (&'a [&'a str], Option<String>) {
+    assert!((1..=1000).contains(&size));
+    let start: usize = token.map_or(0, |token| {
+        token.strip_suffix("+/ =").unwrap().parse().unwrap()
+    });
+    let end = all.len().min(start + size);
+    let next = (end < all.len()).then(|| format!("{end}+/ ="));
+    (&all[start..end], next)
+}
+
 /// Where the reason of an entry of the account's list is kept.
 fn reason_of(address: &str) -> String {
     format!("reason of {address}")
@@ -126,13 +183,18 @@ fn refusal(request: &Received) -> Option<Response<Body>> {
 /// By the steps of the documentation, apart from the code that signs:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 fn authorization(request: &Received) -> String {
-    let (method, path) = (&request.method, &request.path);
-    // The path is encoded once more, its slashes not.
+    let method = &request.method;
+    let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+    // The path is encoded once more, its slashes not; the query is put in order.
     let path = path.replace('%', "%25");
+    let mut query: Vec<_> = query.split('&').collect();
+    query.sort_unstable();
+    let query = query.join("&");
     let (host, date) = (request.header("host"), request.header("x-amz-date"));
     let hash = hex(&Sha256::digest(&request.body));
     let headers = "host;x-amz-date";
-    let asked = format!("{method}\n{path}\n\nhost:{host}\nx-amz-date:{date}\n\n{headers}\n{hash}");
+    let asked =
+        format!("{method}\n{path}\n{query}\nhost:{host}\nx-amz-date:{date}\n\n{headers}\n{hash}");
     let asked = hex(&Sha256::digest(asked));
     let parts = [&date[..8], "eu-central-1", "ses", "aws4_request"];
     let scope = parts.join("/");
@@ -180,6 +242,7 @@ fn contact(listed: &Listed, list: &str, address: &str) -> Value {
     })
 }
 
+rehearsals!(VENDOR, a_list_is_read_page_by_page_and_no_other_with_it);
 rehearsals!(
     VENDOR,
     a_contact_is_suppressed_and_lifted_however_often_that_is_told,
@@ -188,6 +251,38 @@ rehearsals!(
     a_credential_is_asked_about_by_a_read_and_a_refusal_is_told,
     one_contact_that_is_refused_costs_no_other
 );
+
+#[tokio::test]
+async fn a_contact_list_is_read_page_by_page_and_a_topic_is_not_the_whole() {
+    WHOLE
+        .a_list_is_read_page_by_page_and_no_other_with_it()
+        .await;
+    let running = VENDOR
+        .start("{ one = 'letters:one', two = 'letters:two', all = 'letters' }")
+        .await;
+    for (scope, address) in [("one", "jane@example.com"), ("all", "joe@example.com")] {
+        running.tell(&suppress(address, scope)).await;
+    }
+    for (list, address) in [
+        ("letters:one", Some("jane@example.com")),
+        ("letters:two", None),
+        ("letters", Some("joe@example.com")),
+    ] {
+        let read: Vec<_> = running.read(list).await.into_iter().collect();
+        assert_eq!(read, Vec::from_iter(address), "{list}");
+    }
+}
+
+#[tokio::test]
+async fn the_account_s_list_says_since_when_and_why() {
+    let running = VENDOR.usual().await;
+    running.tell(&suppress("jane@example.com", "news")).await;
+    let book = running.target.book().unwrap();
+    let page = book.page(GLOBAL, None).await.unwrap();
+    let entry = &page.entries[0];
+    assert_eq!(entry.since, "2021-01-21T18:54:56.5Z".parse().ok());
+    assert_eq!(entry.reason.as_deref(), Some("COMPLAINT"));
+}
 
 #[tokio::test]
 async fn a_contact_list_is_told_and_a_contact_that_is_not_there_is_made() {

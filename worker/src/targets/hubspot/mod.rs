@@ -4,19 +4,30 @@
 //! A list is `global`, all marketing email, or a subscription type's number. An opt-out of all is final there, for whoever
 //! asks; a lift of one type subscribes only who had unsubscribed from it and not from all. One contact a request: those for
 //! many are for the largest plan only.
+//!
+//! A list is read from the properties of all contacts (<https://developers.hubspot.com/docs/api/crm/contacts>), since only the
+//! search filters, and it ends after 10,000. Of each subscription type they have one
+//! (<https://knowledge.hubspot.com/articles/kcs_article/email/once-a-new-email-type-is-created-when-will-a-corresponding-contact-property-be-created>).
+//! An opt-out is of the address (<https://developers.hubspot.com/docs/methods/email/update_status>), so one of an address that
+//! no contact has is not seen, nor since when one stands.
 
-use std::time::Duration;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use common::{delivery::Answer, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
     Ask, Guide, Kind, Rate, Setup, Target,
-    platform::{self, Api, Call, Credential, Platform, Scopes, read, refused},
+    platform::{
+        self, Api, Call, Credential, Lists, Page, Platform, Scopes, read, refused, too_large,
+    },
 };
 
 /// The smallest plan allows 100 requests in ten seconds, and a lift takes three:
@@ -37,7 +48,7 @@ pub(super) const KIND: Kind = Kind {
             ),
         ],
         &[
-            "Settings > Integrations > Private apps: create one with the scope communication_preferences.read_write.",
+            "Settings > Integrations > Private apps: create one with the scopes communication_preferences.read_write and crm.objects.contacts.read.",
         ],
     ),
     build,
@@ -46,6 +57,9 @@ pub(super) const KIND: Kind = Kind {
 const GLOBAL: &str = "global";
 
 const STATUSES: [&str; 3] = ["communication-preferences", "v4", "statuses"];
+
+/// The most contacts on a page.
+const PAGE: &str = "100";
 
 struct HubSpot(Api);
 
@@ -125,6 +139,80 @@ impl Platform for HubSpot {
         let reply = self.0.send(Method::POST, &path, &body, call.deadline);
         call.settled(reply.await?, &[])
     }
+
+    fn reads(&self) -> Option<&dyn Lists> {
+        Some(self)
+    }
+}
+
+#[derive(Deserialize)]
+struct Contacts {
+    results: Vec<Contact>,
+    paging: Option<Paging>,
+}
+
+#[derive(Deserialize)]
+struct Contact {
+    /// Of those that were asked for one without a value is null, and one that does not exist is not there.
+    properties: BTreeMap<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Paging {
+    next: Option<Next>,
+}
+
+#[derive(Deserialize)]
+struct Next {
+    after: String,
+}
+
+#[async_trait]
+impl Lists for HubSpot {
+    async fn page(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Page, Answer> {
+        let property = match list.parse::<u64>() {
+            Ok(id) => format!("hs_email_optout_{id}"),
+            Err(_) => "hs_email_optout".to_owned(),
+        };
+        let properties = format!("email,{property}");
+        let mut query = vec![("limit", PAGE), ("properties", &properties)];
+        query.extend(after.map(|after| ("after", after)));
+        let path = ["crm", "v3", "objects", "contacts"];
+        let request = self.0.request(Method::GET, &path).query(&query);
+        let read: Option<Contacts> = self.0.page(request, deadline).await?;
+        let Contacts { results, paging } = read.ok_or_else(too_large)?;
+        let has = |contact: &Contact| contact.properties.contains_key(&property);
+        if !results.is_empty() && !results.iter().any(has) {
+            let why = format!(
+                "HubSpot's contacts have no property {property}: is {list} a subscription type?"
+            );
+            return Err(Answer::dead(why));
+        }
+        let next = paging.and_then(|paging| paging.next);
+        let mut page = Page {
+            next: next
+                .map(|next| next.after)
+                .filter(|after| !after.is_empty()),
+            ..Page::default()
+        };
+        for Contact { properties } in results {
+            if properties.get(&property).is_some_and(is_true) {
+                let address = properties.get("email").and_then(Value::as_str);
+                page.email(address.unwrap_or_default(), None, None);
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// Properties are stated as text.
+fn is_true(value: &Value) -> bool {
+    *value == "true" || *value == true
 }
 
 impl HubSpot {
@@ -146,142 +234,5 @@ impl HubSpot {
             return Err(refused(&reply, why));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::targets::platform::rehearsal::{
-        Limit, Vendor, json, lift, rehearsals, set, suppress,
-    };
-    use crate::targets::standin::verdict;
-
-    const VENDOR: Vendor = Vendor {
-        kind: KIND,
-        settings: "",
-        lists: ["7", GLOBAL],
-        limit: Limit::Seconds("retry-after"),
-        answer: |request, parts, listed| {
-            if request.header("authorization") != "Bearer s3cret" {
-                return json(
-                    401,
-                    &json!({"status": "error", "category": "INVALID_AUTHENTICATION"}),
-                );
-            }
-            if parts == ["communication-preferences", "v4", "definitions"] {
-                return json(200, &json!({}));
-            }
-            let [
-                "communication-preferences",
-                "v4",
-                "statuses",
-                address,
-                rest @ ..,
-            ] = parts
-            else {
-                return json(404, &json!({"status": "error"}));
-            };
-            if address.starts_with("bad") {
-                return json(
-                    400,
-                    &json!({"status": "error", "category": "VALIDATION_ERROR"}),
-                );
-            }
-            let entry = ("7".to_owned(), (*address).to_owned());
-            match (request.method.as_str(), rest) {
-                ("POST", ["unsubscribe-all"]) => {
-                    assert_eq!(request.query("channel").as_deref(), Some("EMAIL"));
-                    set(listed, GLOBAL, address, true);
-                    json(200, &json!({"status": "COMPLETE", "results": []}))
-                }
-                ("GET", ["unsubscribe-all"]) => {
-                    let query = |name| request.query(name).unwrap();
-                    assert_eq!(
-                        (query("channel"), query("verbose")),
-                        ("EMAIL".to_owned(), "true".to_owned())
-                    );
-                    let one = json!({"channel": "EMAIL", "wideStatusType": "PORTAL_WIDE", "status": "UNSUBSCRIBED"});
-                    let out = listed.contains(&(GLOBAL.to_owned(), (*address).to_owned()));
-                    let results = if out { vec![one] } else { vec![] };
-                    json(200, &json!({"status": "COMPLETE", "results": results}))
-                }
-                ("GET", []) => {
-                    assert_eq!(request.query("channel").as_deref(), Some("EMAIL"));
-                    let status = if listed.contains(&entry) {
-                        "UNSUBSCRIBED"
-                    } else {
-                        "NOT_SPECIFIED"
-                    };
-                    let one = json!({"channel": "EMAIL", "subscriptionId": 7, "status": status});
-                    json(200, &json!({"status": "COMPLETE", "results": [one]}))
-                }
-                ("POST", []) => {
-                    let body = request.json();
-                    assert_eq!(
-                        (&body["channel"], &body["subscriptionId"]),
-                        (&json!("EMAIL"), &json!(7))
-                    );
-                    let suppress = body["statusState"] == "UNSUBSCRIBED";
-                    assert_eq!(body.get("legalBasis").is_some(), !suppress);
-                    set(listed, "7", address, suppress);
-                    json(200, &json!({"status": "COMPLETE", "results": []}))
-                }
-                other => panic!("{other:?}"),
-            }
-        },
-    };
-
-    const TYPE: Vendor = Vendor {
-        lists: ["7", "7"],
-        ..VENDOR
-    };
-
-    rehearsals!(
-        VENDOR,
-        a_rate_limit_is_waited_for_and_nothing_more_is_asked_of_it,
-        a_token_that_is_refused_is_tried_again_and_says_so,
-        a_credential_is_asked_about_by_a_read_and_a_refusal_is_told,
-        one_contact_that_is_refused_costs_no_other,
-        a_scope_is_its_list_and_what_is_global_is_every_list
-    );
-
-    #[tokio::test]
-    async fn a_subscription_type_is_opted_out_of_and_into_again() {
-        TYPE.a_contact_is_suppressed_and_lifted_however_often_that_is_told()
-            .await;
-    }
-
-    #[tokio::test]
-    async fn who_opted_out_of_all_is_not_subscribed_to_one_type() {
-        let running = VENDOR.usual().await;
-        for scope in ["news", "offers"] {
-            running.tell(&suppress("jane@example.com", scope)).await;
-        }
-        let answer = running.tell(&lift("jane@example.com", "news")).await;
-        let verdict = verdict(&answer);
-        assert!(
-            verdict.starts_with("dead: the contact has opted out of all"),
-            "{answer:?}"
-        );
-        assert_eq!(running.lists("jane@example.com").len(), 2);
-    }
-
-    #[tokio::test]
-    async fn an_opt_out_of_all_is_final_and_a_lift_subscribes_nobody_who_was_not_out() {
-        let running = VENDOR.usual().await;
-        let answer = running.tell(&lift("jane@example.com", "offers")).await;
-        assert!(
-            verdict(&answer).starts_with("dead: HubSpot lets nobody"),
-            "{answer:?}"
-        );
-        let answer = running.tell(&lift("jane@example.com", "news")).await;
-        assert_eq!(verdict(&answer), "done");
-        assert!(
-            running
-                .received()
-                .iter()
-                .all(|request| request.method == Method::GET)
-        );
     }
 }
