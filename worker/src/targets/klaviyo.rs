@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{delivery::Answer, outbound::Reply, settings::Section};
+use common::{delivery::Answer, event::Lane, outbound::Reply, settings::Section};
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use url::Url;
 
 use super::{
     Ask, Guide, Kind, Rate, Setup, Target,
-    platform::{self, Api, Call, Credential, Lists, Page, Platform, Scopes, too_large},
+    platform::{self, Api, Call, Credential, Lists, Page, Platform, Scopes, Why, too_large},
 };
 
 /// Both requests bear 700 a minute, and 75 a second.
@@ -201,7 +201,13 @@ impl Lists for Klaviyo {
             };
             // A profile that is known by its number only names nobody by email.
             let address = attributes.email.unwrap_or_default();
-            page.email(&address, Some(&first.timestamp), Some(first.reason));
+            let lane = match first.reason.as_str() {
+                "SPAM_COMPLAINT" => Lane::Complaint,
+                "HARD_BOUNCE" | "INVALID_EMAIL" => Lane::Deliverability,
+                _ => Lane::Consent,
+            };
+            let words = Some(first.reason);
+            page.email(&address, Some(&first.timestamp), Why { lane, words });
         }
         Ok(page)
     }
@@ -354,7 +360,8 @@ mod tests {
         let entry = &page.entries[0];
         assert_eq!(entry.contact.address, "jane@example.com");
         assert_eq!(entry.since, "2023-02-21T20:07:38Z".parse().ok());
-        assert_eq!(entry.reason.as_deref(), Some("HARD_BOUNCE"));
+        let why = (entry.why.lane, entry.why.words.as_deref());
+        assert_eq!(why, (Lane::Deliverability, Some("HARD_BOUNCE")));
     }
 
     #[test]

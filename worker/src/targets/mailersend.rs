@@ -240,7 +240,7 @@ mod tests {
         let entry = &page.entries[0];
         assert_eq!(entry.since, "2022-07-07T08:40:01Z".parse().ok());
         let why = "I no longer want to receive these emails";
-        assert_eq!(entry.reason.as_deref(), Some(why));
+        assert_eq!(entry.why.words.as_deref(), Some(why));
         let answer = book.page(list, Some("https://x")).await.unwrap_err();
         assert!(verdict(&answer).starts_with("dead: "), "{answer:?}");
         assert_eq!(running.received().len(), 1);

@@ -12,7 +12,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{delivery::Answer, event::GLOBAL, outbound::Reply, settings::Section};
+use common::{
+    delivery::Answer,
+    event::{GLOBAL, Lane},
+    outbound::Reply,
+    settings::Section,
+};
 use reqwest::Method;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
@@ -20,7 +25,7 @@ use tokio::time::Instant;
 
 use super::{
     Ask, Guide, Kind, Rate, Setup, Target,
-    platform::{self, Api, Call, Credential, Lists, Page, Platform, Scopes, too_large},
+    platform::{self, Api, Call, Credential, Lists, Page, Platform, Scopes, Why, too_large},
 };
 
 /// A team may make five requests a second, those by which it sends among them:
@@ -149,7 +154,13 @@ impl Lists for Resend {
             let read: Listing<Suppression> = self.read("suppressions", after, deadline).await?;
             page.next = read.next(|one| &one.id)?;
             for one in read.data {
-                page.email(&one.email, one.created_at.as_deref(), one.origin);
+                let lane = match one.origin.as_deref() {
+                    Some("complaint") => Lane::Complaint,
+                    Some("bounce") => Lane::Deliverability,
+                    _ => Lane::Manual,
+                };
+                let words = one.origin;
+                page.email(&one.email, one.created_at.as_deref(), Why { lane, words });
             }
         }
         Ok(page)
@@ -329,7 +340,7 @@ mod tests {
             let page = book.page(list, None).await.unwrap();
             assert_eq!((page.entries.len(), page.next), (1, None), "{list}");
             let entry = &page.entries[0];
-            assert_eq!((entry.since, entry.reason.as_deref()), (since, reason));
+            assert_eq!((entry.since, entry.why.words.as_deref()), (since, reason));
         }
     }
 

@@ -12,7 +12,12 @@
 //! `url = "https://api.eu.sparkpost.com"`. No figure is documented for these requests.
 
 use async_trait::async_trait;
-use common::{delivery::Answer, event::GLOBAL, outbound::Reply, settings::Section};
+use common::{
+    delivery::Answer,
+    event::{GLOBAL, Lane},
+    outbound::Reply,
+    settings::Section,
+};
 use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,7 +26,9 @@ use url::form_urlencoded;
 
 use super::{
     Ask, Guide, Kind, Setup, Target,
-    platform::{self, Api, Call, Credential, Lists, Page, Platform, Scopes, refused, too_large},
+    platform::{
+        self, Api, Call, Credential, Lists, Page, Platform, Scopes, Why, refused, too_large,
+    },
 };
 
 pub(super) const KIND: Kind = Kind {
@@ -337,13 +344,20 @@ mod tests {
         let said: Vec<_> = page
             .entries
             .iter()
-            .map(|entry| (entry.contact.address.as_str(), entry.reason.as_deref()))
+            .map(|entry| {
+                let words = entry.why.words.as_deref();
+                (entry.contact.address.as_str(), entry.why.lane, words)
+            })
             .collect();
         assert_eq!(
             said,
             [
-                ("jane@example.com", Some("told by optout: suppression")),
-                ("joe@example.com", Some("Manually Added"))
+                (
+                    "jane@example.com",
+                    Lane::Consent,
+                    Some("told by optout: suppression")
+                ),
+                ("joe@example.com", Lane::Manual, Some("Manually Added"))
             ]
         );
         let since = "2017-10-01T12:00:00Z".parse().ok();

@@ -336,7 +336,9 @@ fn difference_of(row: &AnyRow) -> Result<Difference> {
         channel: parsed(&text("channel")?)?,
         contact: text("contact")?,
         listed_since: moment(row, "listed_since")?,
-        listed_lane: maybe("listed_lane")?.map(|lane| parsed(&lane)).transpose()?,
+        listed_lane: maybe("listed_lane")?
+            .map(|lane| parsed(&lane))
+            .transpose()?,
         listed_reason: maybe("listed_reason")?,
         scope: maybe("scope")?,
         source: maybe("source")?,

@@ -18,7 +18,7 @@
 mod tests;
 
 use async_trait::async_trait;
-use common::{delivery::Answer, outbound::Reply, settings::Section};
+use common::{delivery::Answer, event::Lane, outbound::Reply, settings::Section};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::{
     Ask, Guide, Kind, Setup, Target,
     platform::{
-        self, Api, Call, Credential, Lists, Page, Platform, Scopes, read, refused, too_large,
+        self, Api, Call, Credential, Lists, Page, Platform, Scopes, Why, read, refused, too_large,
     },
 };
 

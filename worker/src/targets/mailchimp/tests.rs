@@ -118,7 +118,7 @@ async fn who_was_cleaned_is_read_after_who_unsubscribed_and_why() {
     let first = book.page(VENDOR.lists[0], None).await.unwrap();
     assert_eq!(first.unread, 1);
     assert_eq!(first.entries[0].contact.address, "jane@example.com");
-    let reason = |page: &Page| page.entries[0].reason.clone();
+    let reason = |page: &Page| page.entries[0].why.words.clone();
     assert_eq!(reason(&first).as_deref(), Some("Too many emails"));
     let next = first.next.as_deref();
     let second = book.page(VENDOR.lists[0], next).await.unwrap();

@@ -15,7 +15,7 @@
 mod tests;
 
 use async_trait::async_trait;
-use common::{clock, delivery::Answer, outbound::Reply, settings::Section};
+use common::{clock, delivery::Answer, event::Lane, outbound::Reply, settings::Section};
 use jiff::{
     ToSpan,
     civil::{Date, date},
@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use super::{
     Ask, Guide, Kind, Setup, Target,
     platform::{
-        self, Api, Call, Credential, Lists, Page, Platform, Scopes, read, refused, too_large,
+        self, Api, Call, Credential, Lists, Page, Platform, Scopes, Why, read, refused, too_large,
     },
 };
 

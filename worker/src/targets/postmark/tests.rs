@@ -118,6 +118,30 @@ async fn days_that_hold_more_than_is_read_are_read_in_halves_and_each_once() {
     assert!(longest > 300 && shortest == 1, "{longest} {shortest}");
 }
 
+#[test]
+fn what_postmark_calls_a_suppression_says_for_which_cause_it_is() {
+    for (reason, origin, lane) in [
+        ("HardBounce", "Recipient", Lane::Deliverability),
+        ("SpamComplaint", "Recipient", Lane::Complaint),
+        ("ManualSuppression", "Recipient", Lane::Consent),
+        ("ManualSuppression", "Customer", Lane::Manual),
+        ("ManualSuppression", "Admin", Lane::Manual),
+    ] {
+        let one = Suppressed {
+            email_address: "jane@example.com".to_owned(),
+            suppression_reason: Some(reason.to_owned()),
+            origin: Some(origin.to_owned()),
+            created_at: None,
+        };
+        let words = format!("{reason} ({origin})");
+        let expected = Why {
+            lane,
+            words: Some(words),
+        };
+        assert_eq!(why(&one), expected);
+    }
+}
+
 #[tokio::test]
 async fn a_day_that_holds_more_than_is_read_is_said_and_a_page_says_since_when_and_why() {
     let running = VENDOR.usual().await;
@@ -130,7 +154,7 @@ async fn a_day_that_holds_more_than_is_read_is_said_and_a_page_says_since_when_a
     let since = format!("{}T13:58:33Z", day("jane@example.com"));
     assert_eq!(entry.since, since.parse().ok());
     assert_eq!(
-        entry.reason.as_deref(),
+        entry.why.words.as_deref(),
         Some("ManualSuppression (Recipient)")
     );
     let page = book.page("outbound", Some(&of("vast@example.com"))).await;

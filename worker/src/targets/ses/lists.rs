@@ -7,7 +7,7 @@
 //! when anything of it last changed.
 
 use async_trait::async_trait;
-use common::{contact::Contact as Person, delivery::Answer};
+use common::{contact::Contact as Person, delivery::Answer, event::Lane};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        platform::{self, Lists, Page, path, too_large},
+        platform::{self, Lists, Page, Why, path, too_large},
         ticket,
     },
     Contact, GLOBAL, Ses, named,
@@ -89,11 +89,13 @@ impl Ses {
         };
         for one in read.suppressed_destination_summaries {
             let since = one.last_update_time.as_f64().and_then(unix);
-            page.add(
-                Person::email(&one.email_address).ok(),
-                since,
-                Some(one.reason),
-            );
+            let lane = match one.reason.as_str() {
+                "BOUNCE" => Lane::Deliverability,
+                _ => Lane::Complaint,
+            };
+            let words = Some(one.reason);
+            let contact = Person::email(&one.email_address).ok();
+            page.add(contact, since, Why { lane, words });
         }
         Ok(page)
     }

@@ -281,7 +281,8 @@ async fn the_account_s_list_says_since_when_and_why() {
     let page = book.page(GLOBAL, None).await.unwrap();
     let entry = &page.entries[0];
     assert_eq!(entry.since, "2021-01-21T18:54:56.5Z".parse().ok());
-    assert_eq!(entry.reason.as_deref(), Some("COMPLAINT"));
+    let why = (entry.why.lane, entry.why.words.as_deref());
+    assert_eq!(why, (Lane::Complaint, Some("COMPLAINT")));
 }
 
 #[tokio::test]
