@@ -1,4 +1,4 @@
-//! The suppression list as CSV, page by page: a list of any length takes the memory of one page.
+//! Lists as CSV, page by page: one of any length takes the memory of one page. The suppression list is exported here.
 //!
 //! What a spreadsheet would take for a formula is written as text ([`formula`]), which an import reads as what stood here.
 
@@ -60,21 +60,57 @@ pub(crate) async fn export(
     let filter = filter(&mut query)?;
     query.finish()?;
     asked(app.ledger.audit(&[act(actor, &filter)])).await?;
-    // The first page is read before the answer begins, so that a ledger that is away is still told by the status.
-    let (first, rest) = page(app, filter, None).await?;
-    let rest = stream::try_unfold(rest, async |place| match place {
-        None => Ok(None),
-        Some((app, filter, last)) => page(app, filter, Some(last)).await.map(Some),
+    let first = page((app, filter, None)).await?;
+    Ok(file("suppressions", first, page))
+}
+
+/// A page of a file, and where the next one begins; None on the last.
+pub(crate) type Step<P> = (Bytes, Option<P>);
+
+/// A file of that name. Its first page is read before the answer begins, so that a ledger that is away is still told by the
+/// status; the others as they are taken.
+pub(crate) fn file<P, F>(
+    name: &str,
+    (first, rest): Step<P>,
+    next: impl Fn(P) -> F + Send + 'static,
+) -> Response
+where
+    P: Send + 'static,
+    F: Future<Output = Result<Step<P>>> + Send + 'static,
+{
+    let rest = stream::try_unfold(rest, move |place| {
+        let page = place.map(&next);
+        async move {
+            match page {
+                None => Ok(None),
+                Some(page) => page.await.map(Some),
+            }
+        }
     });
     let pages = stream::once(ready(Ok(first))).chain(rest);
     let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
         (
             header::CONTENT_DISPOSITION,
-            "attachment; filename=\"suppressions.csv\"",
+            format!("attachment; filename=\"{name}.csv\""),
         ),
     ];
-    Ok((headers, Body::from_stream(Box::pin(pages))).into_response())
+    (headers, Body::from_stream(Box::pin(pages))).into_response()
+}
+
+/// Records as text, after the header if they are the first.
+pub(crate) fn text<const N: usize>(
+    header: Option<[&str; N]>,
+    records: impl Iterator<Item = [String; N]>,
+) -> Bytes {
+    let mut text = csv::Writer::from_writer(vec![]);
+    let header = header.map(|names| names.map(str::to_owned));
+    for record in header.into_iter().chain(records) {
+        text.write_record(record.map(formula::disarmed))
+            .expect("a record is written to memory");
+    }
+    let text = text.into_inner().expect("a record is written to memory");
+    text.into()
 }
 
 fn act(actor: String, filter: &SuppressionFilter) -> Act {
@@ -92,27 +128,17 @@ fn act(actor: String, filter: &SuppressionFilter) -> Act {
 }
 
 /// Where an export has come to: the last suppression that was told.
-type Place = (Arc<App>, SuppressionFilter, Uuid);
+type Place = (Arc<App>, SuppressionFilter, Option<Uuid>);
 
-/// One page as text, the first with the header, and where to go on.
-async fn page(
-    app: Arc<App>,
-    filter: SuppressionFilter,
-    last: Option<Uuid>,
-) -> Result<(Bytes, Option<Place>)> {
+async fn page((app, filter, last): Place) -> Result<Step<Place>> {
     // A filter may leave much out, and is looked for in all of the list.
     let found = reported(app.ledger.every_suppression(&filter, PAGE, last)).await;
     let found = found.inspect_err(Error::log)?;
-    let mut text = csv::Writer::from_writer(vec![]);
-    let header = last.is_none().then(|| HEADER.map(str::to_owned));
-    for record in header.into_iter().chain(found.iter().map(record)) {
-        text.write_record(record)
-            .expect("a record is written to memory");
-    }
-    let text = text.into_inner().expect("a record is written to memory");
+    let header = last.is_none().then_some(HEADER);
+    let text = text(header, found.iter().map(record));
     let next = found.last().filter(|_| found.len() == PAGE);
-    let next = next.map(|last| (app, filter, last.id));
-    Ok((text.into(), next))
+    let next = next.map(|last| (app, filter, Some(last.id)));
+    Ok((text, next))
 }
 
 fn record(item: &Suppression) -> [String; 12] {
@@ -130,5 +156,4 @@ fn record(item: &Suppression) -> [String; 12] {
         item.event_id.to_string(),
         item.id.to_string(),
     ]
-    .map(formula::disarmed)
 }

@@ -30,6 +30,7 @@ mod links;
 mod openapi;
 mod quarantine;
 mod query;
+mod reconciliations;
 mod replays;
 mod routes;
 mod submissions;
@@ -210,6 +211,7 @@ fn routes() -> Vec<Route> {
         suppressed(),
         happened(),
         told(),
+        compared(),
         registered(),
         opened(),
         described(),
@@ -274,6 +276,17 @@ fn told() -> Vec<Route> {
         may(Role::Read, routes!(targets::show)),
         may(Role::Write, routes!(targets::change)),
         may(Role::Write, routes!(targets::test)),
+    ]
+}
+
+/// Whom platforms list, beside whom the ledger holds.
+fn compared() -> Vec<Route> {
+    vec![
+        may(Role::Write, routes!(reconciliations::start)),
+        may(Role::Read, routes!(reconciliations::list)),
+        may(Role::Read, routes!(reconciliations::show)),
+        may(Role::Read, routes!(reconciliations::differences)),
+        may(Role::Read, routes!(reconciliations::export)),
     ]
 }
 

@@ -126,10 +126,14 @@ impl Api {
         Ok(Self { http, ..self })
     }
 
-    /// A request to `path`, which begins with a slash.
+    /// Where `path` is, which begins with a slash.
+    pub(crate) fn at(&self, path: &str) -> anyhow::Result<Url> {
+        Ok(self.base.join(path)?)
+    }
+
+    /// A request to `path`.
     pub(crate) fn request(&self, method: Method, path: &str) -> anyhow::Result<RequestBuilder> {
-        let url = self.base.join(path)?;
-        let request = self.http.request(method, url);
+        let request = self.http.request(method, self.at(path)?);
         Ok(request.bearer_auth(self.key.expose_secret()))
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     client::{self, Api},
+    table::aligned,
     time::moment,
 };
 
@@ -68,7 +69,7 @@ fn lines(report: &Value) -> Vec<String> {
         rows.push(row(&text(&target["target"]), counts, times(target)));
     }
     let mut lines = vec![span];
-    lines.extend(aligned(&rows));
+    lines.extend(aligned(&rows, 1));
     for (name, title) in [
         ("over_48_hours", "over 48 hours"),
         ("over_10_business_days", "over 10 business days"),
@@ -91,25 +92,6 @@ fn late(item: &Value) -> String {
         text(&item["state"]),
         item["took_hours"]
     )
-}
-
-/// The first column to the left, the others to the right.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        let width = rows.iter().map(|row| row[column].chars().count()).max();
-        width.unwrap_or_default()
-    });
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).enumerate();
-        let cells: Vec<_> = cells
-            .map(|(column, (cell, width))| match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            })
-            .collect();
-        cells.join("  ")
-    };
-    rows.iter().map(line).collect()
 }
 
 /// A time as people read it.

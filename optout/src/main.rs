@@ -8,15 +8,18 @@ mod completions;
 mod compliance;
 mod config;
 mod demo;
+mod download;
 mod healthcheck;
 mod keys;
 mod links;
 mod migrate;
 mod openapi;
+mod reconcile;
 mod replay;
 mod send;
 mod serve;
 mod suppressions;
+mod table;
 mod time;
 mod verify;
 
@@ -56,6 +59,8 @@ enum Command {
     Check(check::Options),
     /// Send deliveries to targets again, by time, target, state or kind of event
     Replay(replay::Options),
+    /// Compare whom platforms list as suppressed with the ledger, and repair what differs
+    Reconcile(reconcile::Options),
     /// Say how long opt-outs took to hold everywhere, and which of them were late
     Compliance(compliance::Options),
     /// The suppression list: show it, change it by hand, import and export it
@@ -93,6 +98,9 @@ fn main() -> ExitCode {
         Command::Send(options) => client::run(path, |loaded| send::send(loaded, options)),
         Command::Check(options) => client::run(path, |loaded| check::check(loaded, options)),
         Command::Replay(options) => client::run(path, |loaded| replay::replay(loaded, options)),
+        Command::Reconcile(options) => {
+            client::run(path, |loaded| reconcile::reconcile(loaded, options))
+        }
         Command::Compliance(options) => {
             client::run(path, |loaded| compliance::report(loaded, options))
         }

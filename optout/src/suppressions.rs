@@ -10,17 +10,19 @@ use std::{
 use anyhow::Context;
 use common::config::{Loaded, Role};
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Body, Method, Response, StatusCode};
+use reqwest::{Body, Method, StatusCode};
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
 use tokio::{
     fs::File,
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, stdin, stdout},
+    io::{AsyncRead, stdin},
 };
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
-use crate::client::{Api, Reach};
+use crate::{
+    client::{Api, Reach},
+    download,
+};
 
 const PATH: &str = "/api/v1/suppressions";
 
@@ -321,31 +323,8 @@ async fn export(loaded: &Loaded, options: Export) -> anyhow::Result<ExitCode> {
     let api = Api::new(loaded, &options.reach, Role::Read)?;
     let request = api.request(Method::GET, &format!("{PATH}/export"))?;
     let answer = api.send(request.query(&options.filters.pairs())).await?;
-    match options.output {
-        None => copy(answer, &mut stdout()).await?,
-        Some(path) => save(answer, &path)
-            .await
-            .with_context(|| format!("{} was not written", path.display()))?,
-    }
+    download::write(answer, options.output.as_deref()).await?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes a file beside the wanted one and renames it at the end: what has the name is a whole export, or what was there.
-async fn save(answer: Response, path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let part = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    let mut file = File::from_std(part.reopen()?);
-    copy(answer, &mut file).await?;
-    file.sync_all().await?;
-    part.persist(path)?;
-    Ok(())
-}
-
-async fn copy(mut answer: Response, to: &mut (impl AsyncWrite + Unpin)) -> anyhow::Result<()> {
-    while let Some(piece) = answer.chunk().await.context("the export broke off")? {
-        to.write_all(&piece).await?;
-    }
-    Ok(to.flush().await?)
 }
 
 fn given<'a>(pairs: &[(&'static str, &'a Option<String>)]) -> Vec<(&'static str, &'a str)> {

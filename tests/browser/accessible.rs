@@ -1,7 +1,13 @@
 //! Every page, held against axe-core's rules, in light and dark and on a phone.
 
+use common::{
+    clock,
+    contact::Channel,
+    ledger::{Difference, Gap, Tally},
+};
 use serde_json::{Value, json};
 use tests::{told, until};
+use uuid::Uuid;
 
 use crate::{BOTH, Desk};
 
@@ -15,6 +21,46 @@ pub(crate) async fn violations(desk: &Desk, axe: &str) -> Vec<String> {
     let found = desk.page.run_until_done(script).await;
     let found = found.as_array().unwrap().iter();
     found.map(Value::to_string).collect()
+}
+
+/// A reconciliation with a list that differs and one that could not be compared. Of a target that no worker has, so that
+/// none takes it.
+async fn reconciled(desk: &Desk) -> Uuid {
+    let (ledger, target) = (desk.stores.ledger().await, "elsewhere");
+    let asked = ledger.ask_reconciliation(Some(target), false, "e2e").await;
+    let held = ledger.take_reconciliation(&[target]).await.unwrap();
+    let held = held.unwrap();
+    for (list, error) in [("news", None), ("offers", Some("401: refused"))] {
+        let tally = Tally {
+            target: target.to_owned(),
+            list: list.to_owned(),
+            listed: 1,
+            ..Tally::default()
+        };
+        let found = Difference {
+            id: Uuid::now_v7(),
+            found_at: clock::now(),
+            target: target.to_owned(),
+            list: list.to_owned(),
+            difference: Gap::OnlyTheirs,
+            channel: Channel::Email,
+            contact: "jane@example.com".to_owned(),
+            listed_since: Some(clock::now()),
+            listed_reason: Some("ManualSuppression".to_owned()),
+            scope: None,
+            source: None,
+            occurred_at: None,
+            event_id: None,
+            delivery: None,
+            repaired: false,
+        };
+        assert!(ledger.begin_list(&held, &tally).await.unwrap());
+        let noted = ledger.note_differences(&held, &tally, &[found]).await;
+        assert!(noted.unwrap());
+        assert!(ledger.end_list(&held, &tally, error).await.unwrap());
+    }
+    assert!(ledger.end_reconciliation(&held, None).await.unwrap());
+    asked.unwrap().id
 }
 
 /// The pages, with something on each.
@@ -53,6 +99,7 @@ async fn pages(desk: &Desk) -> Vec<String> {
         "/suppressions/add",
         "/suppressions/import",
         "/replays",
+        "/reconciliations",
         "/targets",
         "/targets/hook",
         "/sources",
@@ -67,6 +114,7 @@ async fn pages(desk: &Desk) -> Vec<String> {
         format!("/suppressions/{suppression}"),
         format!("/endpoints/{}", id(&endpoint)),
         format!("/replays/{}", id(&replay)),
+        format!("/reconciliations/{}", reconciled(desk).await),
     ]);
     pages
 }

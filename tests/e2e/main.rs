@@ -17,6 +17,7 @@ mod openapi;
 mod operations;
 mod pipeline;
 mod proxy;
+mod reconcile;
 mod replay;
 mod secrets;
 mod spool;

@@ -39,8 +39,8 @@ const RECHECK: Duration = Duration::from_secs(20);
 /// The most pages of this process that are kept up to date.
 const MOST: usize = 200;
 
-/// Replays that are watched for how far they have come: the newest.
-const REPLAYS: usize = 5;
+/// Replays and reconciliations that are watched for how far they have come: the newest.
+const JOBS: usize = 5;
 
 /// What the watchers share.
 pub(super) struct Live {
@@ -148,18 +148,21 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
 /// A mark of all that the pages show which changes by itself.
 async fn look(app: &Arc<App>) -> Result<String> {
     let pulse = &app.dashboard.pulse;
-    let replays = async { asked(app.ledger.replays(REPLAYS, None)).await };
+    let replays = async { asked(app.ledger.replays(JOBS, None)).await };
+    let compared = async { asked(app.ledger.reconciliations(JOBS, None)).await };
     // Grows when a target or an endpoint is enabled or disabled.
     let version = async { asked(app.ledger.endpoints_version()).await };
-    let (minutes, trouble, report, replays, version) = tokio::try_join!(
+    let (minutes, trouble, report, replays, compared, version) = tokio::try_join!(
         pulse.minutes(app),
         pulse.trouble(app),
         pulse.report(app),
         replays,
+        compared,
         version
     )?;
     let counted = report.map(|report| report.day.to);
-    let seen = json!([*minutes, *trouble, counted, replays.items, version]).to_string();
+    let jobs = (replays.items, compared.items);
+    let seen = json!([*minutes, *trouble, counted, jobs, version]).to_string();
     let digest = Bytes::copy_from_slice(&Sha256::digest(seen)[..8]);
     Ok(format!("{digest:x}"))
 }

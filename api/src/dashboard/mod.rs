@@ -23,6 +23,7 @@ mod overview;
 mod page;
 mod pulse;
 mod quarantine;
+mod reconciliation;
 mod replay;
 mod sign_in;
 mod source;
@@ -82,7 +83,7 @@ type Path = (&'static str, Role, MethodRouter<Arc<App>>);
 
 /// The paths that want a session.
 pub(crate) fn paths() -> Vec<Path> {
-    [seen(), list(), machinery()]
+    [seen(), list(), compared(), machinery()]
         .into_iter()
         .flatten()
         .collect()
@@ -141,6 +142,28 @@ fn list() -> Vec<Path> {
             "/suppressions/{id}/lift",
             Role::Write,
             post(suppression::lift),
+        ),
+    ]
+}
+
+/// What platforms list beside it.
+fn compared() -> Vec<Path> {
+    vec![
+        ("/reconciliations", Role::Read, get(reconciliation::list)),
+        (
+            "/reconciliations/start",
+            Role::Write,
+            post(reconciliation::start),
+        ),
+        (
+            "/reconciliations/{id}",
+            Role::Read,
+            get(reconciliation::show),
+        ),
+        (
+            "/reconciliations/{id}/export",
+            Role::Read,
+            post(reconciliation::export),
         ),
     ]
 }

@@ -34,6 +34,14 @@ const PAGES: &[(&str, &str)] = &[
     ("endpoint.html", include_str!("pages/endpoint.html")),
     ("import.html", include_str!("pages/import.html")),
     ("imported.html", include_str!("pages/imported.html")),
+    (
+        "reconciliation.html",
+        include_str!("pages/reconciliation.html"),
+    ),
+    (
+        "reconciliations.html",
+        include_str!("pages/reconciliations.html"),
+    ),
     ("replay.html", include_str!("pages/replay.html")),
     (
         "replay_confirm.html",

@@ -27,7 +27,7 @@ use operation::{complete, problems};
 use schemas::{join_lines, require_nullable, taken};
 
 /// What the operations are about, in the order in which the page shows them.
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 14] = [
     (
         "Checks",
         "The question before every send: may this contact be written to?",
@@ -49,6 +49,10 @@ const TAGS: [(&str, &str); 13] = [
     ("Deliveries", "Who was told of an event, and telling again."),
     ("Quarantine", "What was accepted and could not be read."),
     ("Targets", "The targets of the configuration."),
+    (
+        "Reconciliations",
+        "Whom platforms list as suppressed, compared with the ledger.",
+    ),
     (
         "Endpoints",
         "Targets that users register. Each path is served without its final slash, too.",

@@ -2,6 +2,16 @@
 
 use super::*;
 
+const WEEK: &[Kind] = &[
+    Kind::Unsubscribed,
+    Kind::Complained,
+    Kind::Bounced,
+    Kind::Delivered,
+    Kind::Opened,
+    Kind::Clicked,
+    Kind::Other,
+];
+
 const FIELDS: [&str; 21] = [
     "id",
     "envelope_id",

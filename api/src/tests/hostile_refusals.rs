@@ -13,7 +13,7 @@ use super::{
 const REFUSED: [&str; 3] = ["a\u{0}b", "\u{1b}[31mred", "a\u{85}b"];
 
 /// Lists with their parameters of text, and those that are texts of a closed set.
-const PARAMETERS: [(&str, &[&str]); 11] = [
+const PARAMETERS: [(&str, &[&str]); 12] = [
     ("/api/v1/check", &["email", "phone", "scope"]),
     ("/api/v1/submissions", &["email", "phone"]),
     (
@@ -47,6 +47,7 @@ const PARAMETERS: [(&str, &[&str]); 11] = [
         &["state", "source", "limit", "cursor"],
     ),
     ("/api/v1/replays", &["target", "state", "limit", "cursor"]),
+    ("/api/v1/reconciliations", &["limit", "cursor"]),
     ("/api/v1/keys", &["limit", "cursor"]),
     (
         "/api/v1/audit",

@@ -24,6 +24,7 @@ mod limits;
 mod links;
 mod openapi;
 mod quarantine;
+mod reconciliations;
 mod recorder;
 mod replays;
 mod silence;
@@ -79,16 +80,6 @@ use crate::{
     talkable::Desk,
     trail::{self, Trail},
 };
-
-const WEEK: &[Kind] = &[
-    Kind::Unsubscribed,
-    Kind::Complained,
-    Kind::Bounced,
-    Kind::Delivered,
-    Kind::Opened,
-    Kind::Clicked,
-    Kind::Other,
-];
 
 /// Waits for what has just moved to lie in the past: SQLite's clock ticks by the millisecond.
 async fn next_tick() {

@@ -200,6 +200,7 @@ async fn walk(door: &Door) {
     walk_over_changes(door).await;
     walk_over_what_happened(door, event.id, delivery).await;
     walk_over_targets(door).await;
+    walk_over_reconciliations(door).await;
     walk_over_endpoints(door).await;
     walk_over_keys(door).await;
 
@@ -283,6 +284,14 @@ async fn walk_over_targets(door: &Door) {
     let test = did(door, "POST", "/api/v1/targets/slack/test", Value::Null);
     let (tested, ()) = tokio::join!(test, super::targets::make_a_test(door));
     assert_eq!(tested["delivered"], true);
+}
+
+async fn walk_over_reconciliations(door: &Door) {
+    let id = super::reconciliations::done(door).await;
+    seen(door, "/api/v1/reconciliations").await;
+    for part in ["", "/differences", "/export"] {
+        seen(door, &format!("/api/v1/reconciliations/{id}{part}")).await;
+    }
 }
 
 async fn walk_over_endpoints(door: &Door) {

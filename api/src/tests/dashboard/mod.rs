@@ -4,6 +4,7 @@ mod browser;
 mod finding;
 mod live;
 mod overview;
+mod reconciliations;
 mod reveal;
 mod sign_in;
 mod suppressions;
