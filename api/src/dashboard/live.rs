@@ -149,7 +149,7 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
 async fn look(app: &Arc<App>) -> Result<String> {
     let pulse = &app.dashboard.pulse;
     let replays = async { asked(app.ledger.replays(JOBS, None)).await };
-    let compared = async { asked(app.ledger.reconciliations(JOBS, None)).await };
+    let compared = Box::pin(async { asked(app.ledger.reconciliations(JOBS, None)).await });
     // Grows when a target or an endpoint is enabled or disabled.
     let version = async { asked(app.ledger.endpoints_version()).await };
     let (minutes, trouble, report, replays, compared, version) = tokio::try_join!(

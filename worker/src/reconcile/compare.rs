@@ -103,16 +103,17 @@ impl Session<'_> {
         {
             return None;
         }
-        let lifted = covering
+        let clear = covering
             .into_iter()
             .max_by_key(|register| register.occurred_at);
-        let gap = if lifted.is_some() {
-            Gap::Differs
-        } else {
-            Gap::OnlyTheirs
+        let gap = match clear {
+            Some(_) => Gap::Differs,
+            None => Gap::OnlyTheirs,
         };
-        let difference =
-            self.difference(gap, &listed.contact.address, listed.contact.channel, lifted);
+        let Contact {
+            address, channel, ..
+        } = &listed.contact;
+        let difference = self.difference(gap, address, *channel, clear);
         Some(Difference {
             listed_since: listed.since,
             listed_lane: Some(listed.lane),

@@ -84,7 +84,7 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
             match conduct(&app, &held, &lifecycle).await {
                 Ok(()) => continue,
                 Err(Left::Lost) => {
-                    warn!(reconciliation.id = %held.id, "a reconciliation is in other hands")
+                    warn!(reconciliation.id = %held.id, "a reconciliation is in other hands");
                 }
                 Err(Left::Stopping) => {
                     if let Err(error) = app.ledger.leave_reconciliation(&held).await {

@@ -57,25 +57,18 @@ impl Session<'_> {
             }
             let page = guarded(self.outlet, self.book.page(&self.tally.list, after));
             let asked = self.beating(page).await?;
-            let (asked_for, why) = match asked {
+            let answer = match asked {
                 Ok(Ok(page)) => return Ok(Ok(page)),
-                // That is for a person to mend.
-                Ok(Err(Answer {
-                    outcome: Outcome::Retry { why, .. },
-                    status: Some(401 | 403),
-                    ..
-                })) => return Ok(Err(why)),
-                Ok(Err(Answer {
-                    outcome: Outcome::Retry { after, why },
-                    ..
-                })) => (after, why),
-                Ok(Err(Answer {
-                    outcome: Outcome::Dead { why },
-                    ..
-                })) => return Ok(Err(why)),
-                // No page is either of these.
-                Ok(Err(_)) => return Ok(Err("it was not read".to_owned())),
-                Err(why) => (None, why),
+                Ok(Err(answer)) => answer,
+                Err(why) => Answer::retry(why),
+            };
+            let (asked_for, why) = match (answer.outcome, answer.status) {
+                // A credential that is refused is for a person to mend.
+                (Outcome::Retry { why, .. }, Some(401 | 403)) | (Outcome::Dead { why }, _) => {
+                    return Ok(Err(why));
+                }
+                (Outcome::Retry { after, why }, _) => (after, why),
+                (Outcome::Done | Outcome::Withheld, _) => (None, "it was not read".to_owned()),
             };
             // A second, two, four and so on.
             let pause = Duration::from_secs(1 << tries).max(asked_for.unwrap_or_default());

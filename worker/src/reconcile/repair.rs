@@ -55,7 +55,9 @@ impl Session<'_> {
                 delay: Duration::ZERO,
             });
             self.publish(messages.collect()).await?;
-            found.iter_mut().for_each(|one| one.repaired = true);
+            for one in &mut found {
+                one.repaired = true;
+            }
         }
         self.note(found).await
     }

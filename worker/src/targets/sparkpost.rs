@@ -354,7 +354,7 @@ mod tests {
             [
                 (
                     "jane@example.com",
-                    Lane::Consent,
+                    Lane::Manual,
                     Some("told by optout: suppression")
                 ),
                 ("joe@example.com", Lane::Manual, Some("Manually Added"))

@@ -158,8 +158,8 @@ async fn whom_a_list_holds_is_gone_through_in_order_and_is_gone_when_it_is_done(
                 .next_listed(held.id, after.as_ref(), 2)
                 .await
                 .unwrap();
-            let Some(last) = page.last() else { break };
-            after = Some(last.contact.clone());
+            let Some(end) = page.last() else { break };
+            after = Some(end.contact.clone());
             all.extend(page);
         }
         let expected = ["ann@b.example", "jane@b.example", "joe@b.example"];
