@@ -182,9 +182,10 @@ fn lines(run: &Value, place: String) -> Vec<String> {
         lines.push("nothing differs in what was compared".to_owned());
         return lines;
     }
-    lines.push(match run["repair"] == true {
-        true => format!("{different} differ, of which {repaired} are being repaired"),
-        false => format!("{different} differ"),
+    lines.push(if run["repair"] == true {
+        format!("{different} differ, of which {repaired} are being repaired")
+    } else {
+        format!("{different} differ")
     });
     lines.push(place);
     lines
