@@ -32,7 +32,6 @@ const SHOULD_HAVE_BEGUN: Duration = Duration::from_secs(30);
 /// The exit status after Ctrl-C, as shells know it.
 const INTERRUPTED: u8 = 130;
 
-/// Exit status 0 if nothing differs, or all that does is being repaired; 1 if something differs or could not be compared.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
