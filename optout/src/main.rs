@@ -59,7 +59,7 @@ enum Command {
     Check(check::Options),
     /// Send deliveries to targets again, by time, target, state or kind of event
     Replay(replay::Options),
-    /// Compare whom platforms list as suppressed with the ledger, and repair what differs
+    /// Compare whom platforms list as suppressed with the ledger; exit status 1 if something is left that differs or was not compared
     Reconcile(reconcile::Options),
     /// Say how long opt-outs took to hold everywhere, and which of them were late
     Compliance(compliance::Options),

@@ -32,7 +32,6 @@ const SHOULD_HAVE_BEGUN: Duration = Duration::from_secs(30);
 /// The exit status after Ctrl-C, as shells know it.
 const INTERRUPTED: u8 = 130;
 
-/// Exit status 0 if nothing differs, or all that does is being repaired; 1 if something differs or could not be compared.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -182,9 +181,10 @@ fn lines(run: &Value, place: String) -> Vec<String> {
         lines.push("nothing differs in what was compared".to_owned());
         return lines;
     }
-    lines.push(match run["repair"] == true {
-        true => format!("{different} differ, of which {repaired} are being repaired"),
-        false => format!("{different} differ"),
+    lines.push(if run["repair"] == true {
+        format!("{different} differ, of which {repaired} are being repaired")
+    } else {
+        format!("{different} differ")
     });
     lines.push(place);
     lines

@@ -135,7 +135,7 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
             }
         }
         // What is away is told by the pages themselves.
-        if let Ok(seen) = look(&app).await {
+        if let Ok(seen) = Box::pin(look(&app)).await {
             live.mark.send_if_modified(|mark| {
                 let is_new = *mark != seen;
                 *mark = seen;
