@@ -28,7 +28,7 @@ use crate::{
 const PAGE: usize = 1000;
 
 /// The names that a difference's members have in JSON.
-const HEADER: [&str; 15] = [
+const HEADER: [&str; 16] = [
     "id",
     "found_at",
     "target",
@@ -37,6 +37,7 @@ const HEADER: [&str; 15] = [
     "channel",
     "contact",
     "listed_since",
+    "listed_lane",
     "listed_reason",
     "scope",
     "source",
@@ -122,24 +123,17 @@ pub(crate) async fn show(
 #[utoipa::path(
     get, path = "/api/v1/reconciliations/{id}/differences", operation_id = "list_differences", tag = "Reconciliations",
     params(DifferenceFilter, Paging),
-    responses(
-        (status = 200, body = Page<Difference>),
-        (status = 422, body = Problem, content_type = PROBLEM, description = "There is no such difference."),
-    )
+    responses((status = 200, body = Page<Difference>))
 )]
 pub(crate) async fn differences(
     State(app): State<Arc<App>>,
     Id(id): Id,
     mut query: Query,
 ) -> Result<Json<Page<Difference>>> {
-    let difference = query.text("difference")?.map(|name| {
-        let wrong = |why| Error::field("difference", format!("is wrong: {why}"));
-        name.parse().map_err(wrong)
-    });
     let filter = DifferenceFilter {
         target: query.text("target")?,
         list: query.text("list")?,
-        difference: difference.transpose()?,
+        difference: query.named("difference")?,
     };
     let paging = query.paging()?;
     query.finish()?;
@@ -189,7 +183,7 @@ async fn page((app, id, cursor): Place) -> Result<export::Step<Place>> {
     Ok((text, next))
 }
 
-fn record(item: &Difference) -> [String; 15] {
+fn record(item: &Difference) -> [String; 16] {
     fn shown(value: Option<&impl ToString>) -> String {
         value.map(ToString::to_string).unwrap_or_default()
     }
@@ -202,6 +196,7 @@ fn record(item: &Difference) -> [String; 15] {
         item.channel.to_string(),
         item.contact.clone(),
         shown(item.listed_since.as_ref()),
+        shown(item.listed_lane.as_ref()),
         shown(item.listed_reason.as_ref()),
         shown(item.scope.as_ref()),
         shown(item.source.as_ref()),

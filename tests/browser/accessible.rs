@@ -3,6 +3,7 @@
 use common::{
     clock,
     contact::Channel,
+    event::Lane,
     ledger::{Difference, Gap, Tally},
 };
 use serde_json::{Value, json};
@@ -46,6 +47,7 @@ async fn reconciled(desk: &Desk) -> Uuid {
             channel: Channel::Email,
             contact: "jane@example.com".to_owned(),
             listed_since: Some(clock::now()),
+            listed_lane: Some(Lane::Manual),
             listed_reason: Some("ManualSuppression".to_owned()),
             scope: None,
             source: None,

@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use common::{
     clock,
     contact::Channel,
+    event::Lane,
     ledger::{Difference, Gap, Ledger, Reconciling, Tally},
 };
 use tests::{Process, Receiver, Stores, binary, signal, until};
@@ -67,6 +68,7 @@ async fn compare(ledger: &Ledger, error: Option<&str>) {
             channel: Channel::Email,
             contact: "jane@example.com".to_owned(),
             listed_since: None,
+            listed_lane: Some(Lane::Consent),
             listed_reason: Some("=1+1".to_owned()),
             scope: None,
             source: None,

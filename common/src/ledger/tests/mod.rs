@@ -3,6 +3,7 @@
 mod aside;
 mod audit;
 mod breakers;
+mod compared;
 mod compliance;
 mod endpoints;
 mod erasure;

@@ -5,7 +5,7 @@ use crate::event::Lane;
 
 const LONG_AGO: &str = "UPDATE reconciliations SET lease_until = 1";
 
-fn tally(list: &str) -> Tally {
+pub(super) fn tally(list: &str) -> Tally {
     Tally {
         target: "crm".to_owned(),
         list: list.to_owned(),
@@ -13,7 +13,7 @@ fn tally(list: &str) -> Tally {
     }
 }
 
-fn listed(email: &str) -> Listed {
+pub(super) fn listed(email: &str) -> Listed {
     Listed {
         contact: Contact::email(email).unwrap(),
         since: Timestamp::from_second(1_700_000_000).ok(),
@@ -22,7 +22,7 @@ fn listed(email: &str) -> Listed {
     }
 }
 
-fn difference(email: &str, list: &str) -> Difference {
+pub(super) fn difference(email: &str, list: &str) -> Difference {
     Difference {
         id: Uuid::now_v7(),
         found_at: clock::now(),
@@ -48,7 +48,7 @@ async fn take(ledger: &Ledger, targets: &[&str]) -> Option<Reconciling> {
 }
 
 /// One that was asked for and taken.
-async fn taken(ledger: &Ledger) -> Reconciling {
+pub(super) async fn taken(ledger: &Ledger) -> Reconciling {
     let asked = ledger.ask_reconciliation(None, false, "ops").await;
     asked.unwrap();
     take(ledger, &[]).await.unwrap()
@@ -134,59 +134,6 @@ async fn who_was_taken_for_dead_writes_nothing_more_and_the_next_begins_the_list
         assert!(found(ledger, next.id).await.is_empty());
         let listed = ledger.next_listed(next.id, None, 10).await.unwrap();
         assert!(listed.is_empty());
-    }
-}
-
-#[tokio::test]
-async fn whom_a_list_holds_is_gone_through_in_order_and_is_gone_when_it_is_done() {
-    for Fresh { ledger, .. } in &fresh().await {
-        let held = taken(ledger).await;
-        let list = tally("a");
-        ledger.begin_list(&held, &list).await.unwrap();
-        let page = [listed("jane@b.example"), listed("joe@b.example")];
-        ledger.note_listed(&held, &list, &page).await.unwrap();
-        // On two pages at once, as where one was taken off the list meanwhile.
-        let page = [listed("joe@b.example"), listed("ann@b.example")];
-        let counted = Tally {
-            listed: 4,
-            ..list.clone()
-        };
-        ledger.note_listed(&held, &counted, &page).await.unwrap();
-        let (mut after, mut all) = (None, vec![]);
-        loop {
-            let page = ledger
-                .next_listed(held.id, after.as_ref(), 2)
-                .await
-                .unwrap();
-            let Some(end) = page.last() else { break };
-            after = Some(end.contact.clone());
-            all.extend(page);
-        }
-        let expected = ["ann@b.example", "jane@b.example", "joe@b.example"];
-        let expected: Vec<_> = expected.map(listed).into();
-        let without_raw: Vec<_> = all
-            .iter()
-            .map(|one| (&one.contact.address, one.since, &one.reason))
-            .collect();
-        let wanted: Vec<_> = expected
-            .iter()
-            .map(|one| (&one.contact.address, one.since, &one.reason))
-            .collect();
-        assert_eq!(without_raw, wanted);
-        let email = crate::contact::Channel::Email;
-        let asked = [("joe@b.example", email), ("tim@b.example", email)];
-        let are = ledger.are_listed(held.id, &asked).await.unwrap();
-        assert_eq!(are, [("joe@b.example".to_owned(), email)].into());
-        ledger.end_list(&held, &counted, None).await.unwrap();
-        assert!(
-            ledger
-                .next_listed(held.id, None, 2)
-                .await
-                .unwrap()
-                .is_empty()
-        );
-        let shown = ledger.reconciliation(held.id).await.unwrap().unwrap();
-        assert!(shown.lists[0].listed == 4 && shown.lists[0].finished_at.is_some());
     }
 }
 
@@ -296,71 +243,6 @@ async fn an_erasure_takes_the_address_out_of_what_was_found_and_of_what_is_being
         let shown = found(&ledger, held.id).await;
         assert_eq!(shown.len(), 2);
         assert!(shown.iter().all(|one| !one.contact.contains('@')));
-    }
-}
-
-#[tokio::test]
-async fn a_target_is_told_again_by_the_delivery_there_is_and_by_one_that_ought_to_be() {
-    for Fresh { ledger, .. } in &fresh().await {
-        let envelope = envelope();
-        let events = ["1", "2"].map(|id| event(&envelope, Kind::Unsubscribed, id, 0));
-        let entries = [
-            entry(&envelope, &events[..1], &["crm"]),
-            entry(&envelope, &events[1..], &[]),
-        ];
-        ledger.record(&entries[..1]).await.unwrap();
-        ledger.record(&entries[1..]).await.unwrap();
-        let ids = [events[0].id, events[1].id];
-        let id = Delivery::id_of(ids[0], "crm");
-        let done = "UPDATE deliveries SET state = 'delivered', attempts = 3";
-        ledger.query(done).execute(&ledger.pool).await.unwrap();
-        let standing = ledger.standing_deliveries("crm", &ids).await.unwrap();
-        assert_eq!(standing, [(ids[0], State::Delivered)].into());
-        let mut told = ledger.tell_again("crm", &ids).await.unwrap();
-        told.sort_by_key(|delivery| delivery.event.provider_event_id.clone());
-        let mut expected: Vec<_> = events
-            .iter()
-            .map(|event| Delivery::new(event.clone(), "crm"))
-            .collect();
-        expected.sort_by_key(|delivery| delivery.event.provider_event_id.clone());
-        assert_eq!(told, expected);
-        let standing = ledger.standing_deliveries("crm", &ids).await.unwrap();
-        assert_eq!(standing, [(ids[0], State::Pending)].into());
-        assert_eq!(id, expected[0].id);
-    }
-}
-
-#[tokio::test]
-async fn the_registers_that_suppress_are_gone_through_in_the_order_of_their_keys() {
-    for Fresh { ledger, .. } in &fresh().await {
-        let envelope = envelope();
-        for (second, (email, kind)) in (0..).zip([
-            ("joe@b.example", Kind::Unsubscribed),
-            ("jane@b.example", Kind::Unsubscribed),
-            ("jane@b.example", Kind::Complained),
-            ("ann@b.example", Kind::Resubscribed),
-        ]) {
-            let mut one = event(&envelope, kind, &format!("{second}"), second);
-            one.contact = Contact::email(email).ok();
-            ledger
-                .record(&[entry(&envelope, &[one], &[])])
-                .await
-                .unwrap();
-        }
-        let (mut after, mut all) = (None, vec![]);
-        loop {
-            let page = ledger.suppressing(after.as_ref(), 1).await.unwrap();
-            let Some(last) = page.last() else { break };
-            after = Some(last.place.clone());
-            all.extend(page.into_iter().map(|one| (one.place.contact, one.kind)));
-        }
-        let (jane, joe) = ("jane@b.example".to_owned(), "joe@b.example".to_owned());
-        let expected = [
-            (jane.clone(), Kind::Complained),
-            (jane, Kind::Unsubscribed),
-            (joe, Kind::Unsubscribed),
-        ];
-        assert_eq!(all, expected);
     }
 }
 

@@ -7,7 +7,7 @@ use common::{
     contact::{Channel, Contact},
     delivery::Answer,
     event::{GLOBAL, Lane},
-    outbound::Outbound,
+    outbound::{Outbound, excerpt},
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -57,9 +57,10 @@ pub(crate) struct Why {
 
 impl From<Option<String>> for Why {
     fn from(words: Option<String>) -> Self {
-        let words = words.filter(|words| !words.is_empty());
-        let lane = Lane::Consent;
-        Self { lane, words }
+        Self {
+            lane: Lane::Consent,
+            words,
+        }
     }
 }
 
@@ -72,11 +73,18 @@ impl Page {
         why: impl Into<Why>,
     ) {
         match contact {
-            Some(contact) => self.entries.push(Entry {
-                contact,
-                since,
-                why: why.into(),
-            }),
+            Some(contact) => {
+                let Why { lane, words } = why.into();
+                // As the ledger keeps it.
+                let words = words.map(|words| excerpt(words.as_bytes()));
+                let words = words.filter(|words| !words.is_empty());
+                let why = Why { lane, words };
+                self.entries.push(Entry {
+                    contact,
+                    since,
+                    why,
+                });
+            }
             None => self.unread += 1,
         }
     }
