@@ -18,6 +18,7 @@ mod operations;
 mod pipeline;
 mod proxy;
 mod reconcile;
+mod repaired;
 mod replay;
 mod secrets;
 mod spool;

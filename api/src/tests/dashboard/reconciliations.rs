@@ -102,7 +102,7 @@ async fn its_page_shows_each_list_and_the_differences_that_the_filters_let_throu
         let chosen = browser.get(&format!("{path}?difference=differs")).await;
         chosen.shows(&["<option value=\"differs\" selected>differs</option>"]);
         let wrong = browser.get(&format!("{path}?difference=lost")).await;
-        assert_eq!(wrong.status, 422);
+        assert_eq!(wrong.status, 400);
         let nothing = format!("{PATH}/{}", Uuid::now_v7());
         assert_eq!(browser.get(&nothing).await.status, 404);
     })
