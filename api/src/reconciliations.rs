@@ -28,7 +28,7 @@ use crate::{
 const PAGE: usize = 1000;
 
 /// The names that a difference's members have in JSON.
-const HEADER: [&str; 16] = [
+const HEADER: [&str; 17] = [
     "id",
     "found_at",
     "target",
@@ -41,6 +41,7 @@ const HEADER: [&str; 16] = [
     "listed_reason",
     "scope",
     "source",
+    "lane",
     "occurred_at",
     "event_id",
     "delivery",
@@ -183,7 +184,7 @@ async fn page((app, id, cursor): Place) -> Result<export::Step<Place>> {
     Ok((text, next))
 }
 
-fn record(item: &Difference) -> [String; 16] {
+fn record(item: &Difference) -> [String; 17] {
     fn shown(value: Option<&impl ToString>) -> String {
         value.map(ToString::to_string).unwrap_or_default()
     }
@@ -200,6 +201,7 @@ fn record(item: &Difference) -> [String; 16] {
         shown(item.listed_reason.as_ref()),
         shown(item.scope.as_ref()),
         shown(item.source.as_ref()),
+        shown(item.lane.as_ref()),
         shown(item.occurred_at.as_ref()),
         shown(item.event_id.as_ref()),
         shown(item.delivery.as_ref()),

@@ -65,6 +65,7 @@ CREATE TABLE differences (
     -- what the ledger says: the register, the event that set it, and how its delivery stands
     scope          TEXT,
     source         TEXT,
+    lane           TEXT,
     occurred_at    BIGINT,
     event_id       TEXT,
     delivery       TEXT,
@@ -73,4 +74,5 @@ CREATE TABLE differences (
 -- Each contact of a list differs once.
 CREATE UNIQUE INDEX differences_once ON differences (reconciliation, target, list, contact, channel);
 CREATE INDEX differences_by_time ON differences (reconciliation, found_at, id);
+CREATE INDEX differences_by_kind ON differences (reconciliation, difference, found_at, id);
 CREATE INDEX differences_by_contact ON differences (contact);

@@ -51,6 +51,7 @@ async fn reconciled(desk: &Desk) -> Uuid {
             listed_reason: Some("ManualSuppression".to_owned()),
             scope: None,
             source: None,
+            lane: None,
             occurred_at: None,
             event_id: None,
             delivery: None,

@@ -35,6 +35,7 @@ use crate::{
     endpoints::Known,
     moved,
     parse::{Parsed, parse},
+    reconcile::REPAIR,
     reused,
     stage::{Item, SUSPECT},
     tally::count,
@@ -282,9 +283,10 @@ fn message(event: &Event, target: &str) -> Message {
     }
 }
 
-/// What suppresses or clears overtakes what only tells.
+/// What suppresses or clears overtakes what only tells, and what somebody does now what was found to be missing.
 fn feed(event: &Event) -> Feed {
     match event.effect {
+        _ if event.provider_event == REPAIR => Feed::Retried,
         common::event::Effect::Suppress | common::event::Effect::Clear => Feed::Urgent,
         common::event::Effect::None => Feed::Bulk,
     }

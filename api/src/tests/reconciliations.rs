@@ -41,6 +41,7 @@ pub(super) fn difference(list: &str, gap: Gap, contact: &str) -> Difference {
         listed_reason: is_theirs.then(|| format!("=HYPERLINK(\"{contact}\")")),
         scope: (gap != Gap::OnlyTheirs).then(|| "global".to_owned()),
         source: (gap != Gap::OnlyTheirs).then(|| "shop".to_owned()),
+        lane: None,
         occurred_at: (gap != Gap::OnlyTheirs).then(|| at(1_780_000_000)),
         event_id: (gap != Gap::OnlyTheirs).then(Uuid::nil),
         delivery: (gap == Gap::OnlyOurs).then_some(State::Dead),
@@ -50,19 +51,11 @@ pub(super) fn difference(list: &str, gap: Gap, contact: &str) -> Difference {
 
 /// Compares a list as a worker does.
 async fn compare(door: &Door, held: &Reconciling, list: &str, found: &[Difference]) {
-    let count = |gap| {
-        let found = found.iter().filter(|one| one.difference == gap);
-        found.count() as u64
-    };
     let tally = Tally {
         target: "slack".to_owned(),
         list: list.to_owned(),
         listed: 1_200,
         unread: 2,
-        only_theirs: count(Gap::OnlyTheirs),
-        only_ours: count(Gap::OnlyOurs),
-        differs: count(Gap::Differs),
-        repaired: found.iter().filter(|one| one.repaired).count() as u64,
     };
     let ledger = &door.ledger;
     assert!(ledger.begin_list(held, &tally).await.unwrap());

@@ -7,6 +7,9 @@ use crate::settings::Section;
 /// Reading a list takes many requests, of which platforms allow so many in an hour or a day.
 const SHORTEST: Duration = Duration::from_hours(1);
 
+/// What was found is kept three times as long.
+const LONGEST: Duration = Duration::from_hours(24 * 30);
+
 /// `[reconcile]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Reconcile {
@@ -18,14 +21,18 @@ pub struct Reconcile {
 
 impl Reconcile {
     pub(super) fn read(mut section: Section) -> Self {
+        let is_given = section.keys().contains(&"every".to_owned());
         let reconcile = Self {
             every: section.optional("every"),
             repair: section.or("repair", false),
         };
-        if reconcile.every.is_some_and(|every| every < SHORTEST) {
-            section.mistake("every", "is out of range: 1h or more");
+        if reconcile
+            .every
+            .is_some_and(|every| !(SHORTEST..=LONGEST).contains(&every))
+        {
+            section.mistake("every", "is out of range: 1h to 30d");
         }
-        if reconcile.repair && reconcile.every.is_none() {
+        if reconcile.repair && !is_given {
             let why = "is true, but nothing is compared by itself: set every, such as \"1d\", or leave it out";
             section.mistake("repair", why);
         }

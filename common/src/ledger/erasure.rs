@@ -1,9 +1,10 @@
 //! Erasure on request: what names a contact goes, and a hash with a key stays in its place, which still suppresses.
 //!
-//! What goes: the address in events, suppressions, submissions and the audit trail, whatever was said beside it (reasons,
-//! metadata, notes, what targets answered), and the requests that brought it, whole. What stays: that something happened,
-//! when, of what kind, who was told, and the hash ([`Pepper`](super::pepper)). A check by the address finds the hash; when
-//! an event names the contact again, its suppressions are called by the address again ([`Ledger::call_by_address`]).
+//! What goes: the address in events, suppressions, submissions, what reconciliations found and the audit trail, whatever was
+//! said beside it (reasons, metadata, notes, what targets answered), and the requests that brought it, whole. What stays: that
+//! something happened, when, of what kind, who was told, and the hash ([`Pepper`](super::pepper)). A check by the address finds
+//! the hash; when an event names the contact again, its suppressions are called by the address again
+//! ([`Ledger::call_by_address`]).
 //!
 //! All in one transaction: if the process dies before its commit nothing has happened, and done twice it finds nothing
 //! the second time. It is recorded in the audit trail in the same transaction.
@@ -236,7 +237,7 @@ impl Work<'_> {
             "UPDATE differences SET contact = $2, listed_reason = NULL WHERE contact = $1";
         self.run(differences, &both).await?;
         let listed = "DELETE FROM listed WHERE contact = $1 AND reconciliation IN (
-            SELECT id FROM reconciliations WHERE state = 'running')";
+            SELECT id FROM reconciliations)";
         self.run(listed, &one).await?;
         // Last, since the others are found by it.
         let events = "

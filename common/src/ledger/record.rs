@@ -179,7 +179,7 @@ impl Ledger {
         self.put(transaction, text, &conflicting).await
     }
 
-    async fn insert_deliveries<'a>(
+    pub(super) async fn insert_deliveries<'a>(
         &self,
         transaction: &mut Transaction<'_, Any>,
         told: impl Iterator<Item = (&'a Event, &'a [(String, State)])>,

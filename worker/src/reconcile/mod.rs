@@ -3,7 +3,7 @@
 //! One list after the other: whom the platform lists is read into the ledger page by page, then both sides are gone through
 //! a page at a time, so memory does not grow with either. What is on its way is no difference: what was recorded while, or
 //! shortly before, it was read, and what the target is still to be told. What differs is noted, and repaired where that was
-//! asked for, always towards suppressed ([`repair`]); so to repair what was right does no harm.
+//! asked for, always towards suppressed ([`repair`]).
 //!
 //! What is true if the process dies is said where it is noted ([`common::ledger::Reconciling`]). One who was taken for dead
 //! and is not is told so by its next write, and stops.
@@ -12,16 +12,21 @@ mod compare;
 mod read;
 mod repair;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use common::{
     ledger::{self, Reconciling, Tally},
     lifecycle::Lifecycle,
     patience::until_done,
 };
-use metrics::gauge;
 use tokio::time::Instant;
 use tracing::{info, warn};
+
+pub(crate) use repair::REPAIR;
 
 use crate::{App, Outlet, targets::Book};
 
@@ -50,6 +55,7 @@ struct Session<'a> {
     book: Book<'a>,
     lifecycle: &'a Lifecycle,
     tally: Tally,
+    beat: Mutex<Instant>,
 }
 
 /// Does what is asked for, and by the schedule, until the worker is told to stop.
@@ -103,23 +109,21 @@ pub(crate) async fn run(app: Arc<App>, lifecycle: Lifecycle) -> anyhow::Result<(
 
 /// Does one, from where it was left.
 async fn conduct(app: &App, held: &Reconciling, lifecycle: &Lifecycle) -> Result<(), Left> {
-    let current = || app.endpoints.current(&app.ledger);
-    let known = until_done(lifecycle, "endpoints", current).await;
-    let known = known.ok_or(Left::Stopping)?;
     let (mut lists, mut failed) = (0, 0);
-    for outlet in &app.outlets {
+    for outlet in app.outlets.iter().filter(|outlet| outlet.enabled) {
         let is_asked = held
             .target
             .as_ref()
             .is_none_or(|target| *target == outlet.name);
-        if !(is_asked && outlet.enabled && known.takes(&outlet.name)) {
-            continue;
-        }
-        let Some(book) = outlet.target.book() else {
+        let Some(book) = outlet.target.book().filter(|_| is_asked) else {
             continue;
         };
         for list in book.lists() {
-            lists += 1;
+            let current = || app.endpoints.current(&app.ledger);
+            let known = until_done(lifecycle, "endpoints", current).await;
+            if !known.ok_or(Left::Stopping)?.takes(&outlet.name) {
+                continue;
+            }
             let place = (outlet.name.clone(), list.to_owned());
             let is_compared = if let Some(is_compared) = held.done.get(&place) {
                 *is_compared
@@ -130,6 +134,7 @@ async fn conduct(app: &App, held: &Reconciling, lifecycle: &Lifecycle) -> Result
                     list,
                     ..Tally::default()
                 };
+                let beat = Mutex::new(Instant::now());
                 let session = Session {
                     app,
                     held,
@@ -137,9 +142,11 @@ async fn conduct(app: &App, held: &Reconciling, lifecycle: &Lifecycle) -> Result
                     book,
                     lifecycle,
                     tally,
+                    beat,
                 };
                 session.reconcile().await?
             };
+            lists += 1;
             failed += usize::from(!is_compared);
         }
     }
@@ -170,7 +177,9 @@ impl Session<'_> {
         let error = match self.read().await? {
             Ok(()) => {
                 self.compare_theirs().await?;
-                self.compare_ours().await?;
+                if self.book.shows_all() {
+                    self.compare_ours().await?;
+                }
                 None
             }
             Err(why) => Some(why),
@@ -180,80 +189,65 @@ impl Session<'_> {
             ledger.end_list(self.held, &self.tally, error.as_deref())
         };
         self.holding(end).await?;
-        self.tell(error.as_deref());
-        Ok(error.is_none())
-    }
-
-    /// Says what the list came to.
-    fn tell(&self, error: Option<&str>) {
         let Tally {
             target,
             list,
             listed,
-            only_theirs,
-            only_ours,
-            differs,
-            repaired,
             ..
         } = &self.tally;
-        if let Some(why) = error {
-            warn!(reconciliation.id = %self.held.id, target_name = target, list, why, "a list could not be compared");
-            return;
+        let (id, name) = (self.held.id, target);
+        match &error {
+            None => {
+                info!(reconciliation.id = %id, target_name = name, list, listed, "a list was compared")
+            }
+            Some(why) => {
+                warn!(reconciliation.id = %id, target_name = name, list, why, "a list could not be compared")
+            }
         }
-        info!(
-            reconciliation.id = %self.held.id, target_name = target, list, listed, only_theirs, only_ours, differs, repaired,
-            "a list was compared"
-        );
-        for (difference, count) in [
-            ("only_theirs", only_theirs),
-            ("only_ours", only_ours),
-            ("differs", differs),
-        ] {
-            #[expect(clippy::cast_precision_loss, reason = "no list has so many")]
-            gauge!("optout_reconciliation_differences",
-                "target" => target.clone(), "list" => list.clone(), "difference" => difference)
-            .set(*count as f64);
-        }
+        Ok(error.is_none())
     }
 
-    /// Does a step of which no holder has to know, until it works.
+    /// Does a step until it works, and keeps the reconciliation in these hands meanwhile.
     async fn step<T, E, F>(&self, step: impl FnMut() -> F) -> Result<T, Left>
     where
         E: std::fmt::Display,
         F: Future<Output = Result<T, E>>,
     {
-        let done = until_done(self.lifecycle, "reconcile", step).await;
-        done.ok_or(Left::Stopping)
+        let done = until_done(self.lifecycle, "reconcile", step);
+        self.beating(done).await?.ok_or(Left::Stopping)
     }
 
-    /// Does a step that says whether the reconciliation is still in these hands.
+    /// Does a step that holds it by itself, and says whether it is still in these hands.
     async fn holding<F>(&self, step: impl FnMut() -> F) -> Result<(), Left>
     where
         F: Future<Output = ledger::Result<bool>>,
     {
-        if self.step(step).await? {
-            Ok(())
-        } else {
-            Err(Left::Lost)
+        let held = until_done(self.lifecycle, "reconcile", step).await;
+        if !held.ok_or(Left::Stopping)? {
+            return Err(Left::Lost);
         }
+        *self.beat() = Instant::now();
+        Ok(())
     }
 
-    /// Says that it is still at work.
-    async fn hold(&self) -> Result<(), Left> {
-        self.holding(|| self.app.ledger.hold_reconciliation(self.held))
-            .await
-    }
-
-    /// Waits for something, and keeps it in these hands meanwhile.
+    /// Waits for something, and says so often that it is alive, whatever has become of the steps before.
     async fn beating<T>(&self, work: impl Future<Output = T>) -> Result<T, Left> {
         let mut work = pin!(work);
         loop {
+            let next = *self.beat() + BEAT;
             tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(next) => {}
                 done = &mut work => return Ok(done),
-                () = tokio::time::sleep(BEAT) => {}
                 () = self.lifecycle.stopping() => return Err(Left::Stopping),
             }
-            self.hold().await?;
+            self.holding(|| self.app.ledger.hold_reconciliation(self.held))
+                .await?;
         }
+    }
+
+    /// When it was last known to be in these hands.
+    fn beat(&self) -> MutexGuard<'_, Instant> {
+        self.beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

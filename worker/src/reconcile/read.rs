@@ -16,6 +16,9 @@ const TRIES: u32 = 8;
 /// A platform that asks for a longer pause has had its day's requests: the list is given up until the next time.
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
 
+/// Entries that are noted together.
+const TOGETHER: usize = 1000;
+
 /// A list of more pages goes round in a circle.
 const MOST_PAGES: usize = 1_000_000;
 
@@ -37,8 +40,11 @@ impl Session<'_> {
                 reason: entry.why.words,
             });
             let listed: Vec<_> = listed.collect();
-            self.holding(|| self.app.ledger.note_listed(self.held, &self.tally, &listed))
-                .await?;
+            // Nobody else writes to SQLite while some are noted.
+            for some in listed.chunks(TOGETHER) {
+                self.holding(|| self.app.ledger.note_listed(self.held, &self.tally, some))
+                    .await?;
+            }
             match page.next {
                 None => return Ok(Ok(())),
                 Some(next) if after.as_ref() == Some(&next) => break,

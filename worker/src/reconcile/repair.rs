@@ -1,30 +1,38 @@
 //! What is done about differences, where that was asked for: what either side suppresses is suppressed on both.
 //!
 //! Whom the platform lists is entered for the cause that it states, else as having opted out, by an envelope of the api like any
-//! other change, in the scope that the list is to us and at the time at which the reconciliation was asked for, so that whatever happens later counts. Where
-//! the target mirrors a source it is that source's register, so that a re-subscription there lifts it. Whom only we suppress
-//! the platform is told of again, by the delivery that there is, or ought to be.
+//! other change, at the time at which the reconciliation was asked for: in the scope that the list is to us, or, of whom a lift
+//! is taken back, in the very register that was lifted. Where the target mirrors a source it is that source's register, so
+//! that a re-subscription there lifts it. Whom only we suppress the platform is told of again, by the delivery that there is,
+//! or ought to be; of what it reported itself it would not be told, so that is entered once more as it stands.
 //!
-//! It is published first and noted then. If the process dies in between, the list is begun anew: what is entered are the same
-//! events, and the platform is told once more what it knows.
+//! What differs is noted first, and published then. If the process dies in between, the list is begun anew and it is found
+//! again: what is entered are the same events. A delivery that was begun again and not published the sweep finds.
 
 use std::time::Duration;
 
 use common::{
+    delivery::State,
     envelope::{self, Envelope},
     event::{BounceClass, Draft, GLOBAL, Identity, Kind, Lane, Origin, Register},
     fault,
     ledger::{Difference, Gap},
-    queue::{Message, Priority, QueueName},
+    queue::{self, Feed, Message, Priority, QueueName},
     request::Request,
 };
+use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Left, Session, compare::contact};
+use super::{
+    Left, Session,
+    compare::{Found, contact},
+};
 use crate::attempt::again;
 
-/// What the events and requests are called, and whoever asks for them.
-const REPAIR: &str = "reconciliation.repair";
+/// What the events and requests are called.
+pub(crate) const REPAIR: &str = "reconciliation.repair";
+
+/// Who asks for them.
 const ACTOR: &str = "worker";
 
 /// Envelopes of one message.
@@ -36,107 +44,101 @@ const MOST_WAITING: u64 = 20_000;
 /// How often it is looked for room.
 const ROOM: Duration = Duration::from_secs(1);
 
+/// What is entered of a contact: in which scope and register, for which cause, and as of when.
+struct Entered {
+    scope: String,
+    register: Option<Register>,
+    lane: Lane,
+    at: Timestamp,
+}
+
 impl Session<'_> {
-    /// Notes whom only the platform suppresses, and enters them where that was asked for. In bulk: so that who opts out now
-    /// does not wait behind them.
-    pub(super) async fn enter(&mut self, mut found: Vec<Difference>) -> Result<(), Left> {
-        if found.is_empty() {
+    /// Waits until there is room for a page of repairs.
+    pub(super) async fn room(&self) -> Result<(), Left> {
+        if !self.held.repair {
             return Ok(());
         }
-        if self.held.repair {
-            let scopes = self.book.scopes_of(&self.tally.list);
-            let envelopes: Vec<_> = found
-                .iter()
-                .map(|one| self.envelope(one, &scopes))
-                .collect();
-            let messages = envelopes.chunks(TOGETHER).map(|together| Message {
-                queue: QueueName::Inbound(Priority::Bulk),
-                body: envelope::encode(together),
-                delay: Duration::ZERO,
-            });
-            self.publish(messages.collect()).await?;
-            for one in &mut found {
-                one.repaired = true;
-            }
-        }
-        self.note(found).await
-    }
-
-    /// Notes whom only we suppress, and tells the platform again where that was asked for.
-    pub(super) async fn tell_again(&mut self, mut found: Vec<Difference>) -> Result<(), Left> {
-        if found.is_empty() {
-            return Ok(());
-        }
-        if self.held.repair {
-            let events: Vec<_> = found.iter().filter_map(|one| one.event_id).collect();
-            let target = &self.outlet.name;
-            let restart = || self.app.ledger.tell_again(target, &events);
-            let deliveries = self.step(restart).await?;
-            let messages = deliveries
-                .iter()
-                .map(|delivery| again(target, delivery.encode(), Duration::ZERO));
-            self.publish(messages.collect()).await?;
-            for one in &mut found {
-                let mut told = deliveries.iter().map(|delivery| delivery.event.id);
-                one.repaired = told.any(|event| Some(event) == one.event_id);
-            }
-        }
-        self.note(found).await
-    }
-
-    /// What enters a contact. A complaint and a bounce concern the address, in whichever list they stand.
-    fn envelope(&self, of: &Difference, scopes: &[String]) -> Envelope {
-        let lane = of.listed_lane.unwrap_or(Lane::Consent);
-        let everything = [GLOBAL.to_owned()];
-        let (kind, scopes) = match lane {
-            Lane::Consent => (Kind::Unsubscribed, scopes),
-            Lane::Manual => (Kind::Suppressed, scopes),
-            Lane::Complaint => (Kind::Complained, &everything[..]),
-            Lane::Deliverability => (Kind::Bounced, &everything[..]),
-        };
-        let drafts = scopes.iter().map(|scope| {
-            let identity = [
-                REPAIR,
-                &self.held.id.to_string(),
-                &of.target,
-                &of.list,
-                &of.contact,
-                scope,
-            ];
-            let identity = Identity::Derived(identity.map(str::to_owned).to_vec());
-            let mirrored = self.outlet.mirrors.clone();
-            Draft {
-                bounce_class: (kind == Kind::Bounced).then_some(BounceClass::Hard),
-                contact: Some(contact(&of.contact, of.channel)),
-                scope: Some(scope.clone()),
-                occurred_at: Some(self.held.asked_at),
-                // The same however often the list is read; what the platform said is in the request.
-                reason: Some(format!("listed by {}", of.target)),
-                origin: Origin::Provider,
-                register: mirrored.map(|source| Register { source, lane }),
-                ..Draft::new(kind, REPAIR, identity)
-            }
-        });
-        let request = Request {
-            actor: ACTOR.to_owned(),
-            action: REPAIR.to_owned(),
-            request: json!({
-                "reconciliation": self.held.id, "target": of.target, "list": of.list, "listed_since": of.listed_since,
-                "listed_lane": of.listed_lane, "listed_reason": of.listed_reason,
-            }),
-            drafts: drafts.collect(),
-        };
-        request.into_envelope()
-    }
-
-    /// Publishes once there is room.
-    async fn publish(&self, messages: Vec<Message>) -> Result<(), Left> {
-        let Some(first) = messages.first() else {
-            return Ok(());
-        };
-        let queue = first.queue.clone();
-        while self.step(|| self.app.queue.depth(&queue)).await?.ready > MOST_WAITING {
+        while self.step(|| self.is_full()).await? {
             self.beating(tokio::time::sleep(ROOM)).await?;
+        }
+        Ok(())
+    }
+
+    async fn is_full(&self) -> queue::Result<bool> {
+        let inbound = QueueName::Inbound(Priority::Bulk);
+        let inbound = self.app.queue.depth(&inbound).await?.ready * TOGETHER as u64;
+        let target = QueueName::Target(self.outlet.name.clone(), Feed::Retried);
+        let target = self.app.queue.depth(&target).await?.ready;
+        Ok(inbound.max(target) > MOST_WAITING)
+    }
+
+    /// Notes whom only the platform suppresses, and enters them where that was asked for. Who was erased is left alone.
+    pub(super) async fn enter(&self, mut found: Vec<Found>) -> Result<(), Left> {
+        let contacts = found.iter().map(|one| &one.difference);
+        let contacts: Vec<_> = contacts
+            .map(|one| contact(&one.contact, one.channel))
+            .collect();
+        if contacts.is_empty() {
+            return Ok(());
+        }
+        let erased = self.step(|| self.app.ledger.erased_of(&contacts)).await?;
+        for Found { difference, .. } in &mut found {
+            difference.repaired = self.held.repair && !erased.contains_key(&difference.contact);
+        }
+        self.note(&found).await?;
+        let repaired = found.iter().filter(|one| one.difference.repaired);
+        let envelopes = repaired.map(|one| self.envelope(&one.difference));
+        self.publish(inbound(&envelopes.collect::<Vec<_>>())).await
+    }
+
+    /// Notes whom only we suppress, and tells the platform again where that was asked for. What it refused for good it hears
+    /// again only where a person asks.
+    pub(super) async fn tell_again(&self, mut found: Vec<Found>) -> Result<(), Left> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        for Found { difference, .. } in &mut found {
+            let is_refused = difference.delivery == Some(State::Dead);
+            difference.repaired = self.held.repair && !(is_refused && self.held.is_scheduled);
+        }
+        self.note(&found).await?;
+        found.retain(|one| one.difference.repaired);
+        let (own, told): (Vec<_>, Vec<_>) = found
+            .iter()
+            .partition(|one| one.difference.source == self.outlet.mirrors);
+        let envelopes: Vec<_> = own
+            .iter()
+            .map(|one| self.envelope(&one.difference))
+            .collect();
+        let mut messages = inbound(&envelopes);
+        let registers: Vec<_> = told.iter().filter_map(|one| one.register.clone()).collect();
+        if !registers.is_empty() {
+            let target = &self.outlet.name;
+            let ledger = &self.app.ledger;
+            let restart = || ledger.tell_again(self.held, target, &registers);
+            let deliveries = self.step(restart).await?.ok_or(Left::Lost)?;
+            let again = |delivery: &_| {
+                again(
+                    target,
+                    common::delivery::Delivery::encode(delivery),
+                    Duration::ZERO,
+                )
+            };
+            messages.extend(deliveries.iter().map(again));
+        }
+        self.publish(messages).await
+    }
+
+    async fn note(&self, found: &[Found]) -> Result<(), Left> {
+        let found: Vec<_> = found.iter().map(|one| one.difference.clone()).collect();
+        let ledger = &self.app.ledger;
+        self.holding(|| ledger.note_differences(self.held, &self.tally, &found))
+            .await
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> Result<(), Left> {
+        if messages.is_empty() {
+            return Ok(());
         }
         self.step(|| self.app.queue.publish(messages.clone()))
             .await?;
@@ -144,21 +146,105 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn note(&mut self, found: Vec<Difference>) -> Result<(), Left> {
-        for one in &found {
-            let count = match one.difference {
-                Gap::OnlyTheirs => &mut self.tally.only_theirs,
-                Gap::OnlyOurs => &mut self.tally.only_ours,
-                Gap::Differs => &mut self.tally.differs,
-            };
-            *count += 1;
-            self.tally.repaired += u64::from(one.repaired);
-        }
-        self.holding(|| {
-            self.app
-                .ledger
-                .note_differences(self.held, &self.tally, &found)
-        })
-        .await
+    /// What enters a contact.
+    fn envelope(&self, of: &Difference) -> Envelope {
+        let drafts = self
+            .entered(of)
+            .into_iter()
+            .map(|entered| self.draft(of, entered));
+        let request = Request {
+            actor: ACTOR.to_owned(),
+            action: REPAIR.to_owned(),
+            request: json!({
+                "reconciliation": self.held.id, "target": of.target, "list": of.list, "difference": of.difference,
+                "listed_since": of.listed_since, "listed_lane": of.listed_lane, "listed_reason": of.listed_reason,
+            }),
+            drafts: drafts.collect(),
+        };
+        request.into_envelope()
     }
+
+    fn entered(&self, of: &Difference) -> Vec<Entered> {
+        let listed = of.listed_lane.unwrap_or(Lane::Consent);
+        let at = self.held.asked_at;
+        // A complaint concerns the address, whatever was lifted.
+        let own = match (&of.scope, &of.source, of.lane) {
+            (Some(scope), Some(source), Some(lane)) if listed != Lane::Complaint => Some((
+                scope.clone(),
+                Register {
+                    source: source.clone(),
+                    lane,
+                },
+            )),
+            _ => None,
+        };
+        if let Some((scope, register)) = own {
+            let stands = of.occurred_at.filter(|_| of.difference == Gap::OnlyOurs);
+            return vec![Entered {
+                scope,
+                lane: register.lane,
+                register: Some(register),
+                at: stands.unwrap_or(at),
+            }];
+        }
+        let mirrored = self.outlet.mirrors.as_ref();
+        let scopes = match listed {
+            Lane::Consent | Lane::Manual => self.book.scopes_of(&of.list, mirrored.is_some()),
+            Lane::Complaint | Lane::Deliverability => vec![GLOBAL.to_owned()],
+        };
+        let entered = scopes.into_iter().map(|scope| Entered {
+            scope,
+            register: mirrored.map(|source| Register {
+                source: source.clone(),
+                lane: listed,
+            }),
+            lane: listed,
+            at,
+        });
+        entered.collect()
+    }
+
+    /// The same however often the list is read; what the platform said is in the request.
+    fn draft(&self, of: &Difference, entered: Entered) -> Draft {
+        let kind = match entered.lane {
+            Lane::Consent => Kind::Unsubscribed,
+            Lane::Manual => Kind::Suppressed,
+            Lane::Complaint => Kind::Complained,
+            Lane::Deliverability => Kind::Bounced,
+        };
+        let identity = [
+            REPAIR,
+            &self.held.id.to_string(),
+            &of.target,
+            &of.list,
+            &of.contact,
+            &entered.scope,
+            entered.lane.as_str(),
+        ];
+        let identity = Identity::Derived(identity.map(str::to_owned).to_vec());
+        let reason = match of.difference {
+            Gap::OnlyTheirs | Gap::Differs => "listed by",
+            Gap::OnlyOurs => "not listed by",
+        };
+        Draft {
+            bounce_class: (kind == Kind::Bounced).then_some(BounceClass::Hard),
+            contact: Some(contact(&of.contact, of.channel)),
+            scope: Some(entered.scope),
+            occurred_at: Some(entered.at),
+            reason: Some(format!("{reason} {}", of.target)),
+            origin: Origin::Provider,
+            register: entered.register,
+            ..Draft::new(kind, REPAIR, identity)
+        }
+    }
+}
+
+/// In bulk: so that who opts out now does not wait behind them.
+fn inbound(envelopes: &[Envelope]) -> Vec<Message> {
+    let messages = envelopes.chunks(TOGETHER).map(|together| Message {
+        queue: QueueName::Inbound(Priority::Bulk),
+        body: envelope::encode(together),
+        delay: Duration::ZERO,
+    });
+    messages.collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sqlx::{Any, Row, Transaction, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 use uuid::Uuid;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-use super::moment;
+use super::{Reconciling, moment};
 
 /// Somebody whom a platform lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,11 +134,13 @@ impl Ledger {
     ) -> Result<HashSet<(String, Channel)>> {
         let asked: Vec<_> = contacts
             .iter()
-            .map(|(contact, channel)| json!({ "contact": contact, "channel": channel }))
+            .map(|(contact, channel)| json!({ "id": contact, "channel": channel }))
             .collect();
+        // In this order, and by their addresses: else one of the two would be gone through once for each of the other.
         let text = "
-            SELECT listed.contact, listed.channel FROM {rows} JOIN listed ON reconciliation = $2
-                AND listed.contact = rows.value->>'contact' AND listed.channel = rows.value->>'channel'";
+            SELECT listed.contact, listed.channel FROM {rows} CROSS JOIN listed
+            WHERE reconciliation = $2 AND listed.contact = rows.value->>'id' AND listed.contact {listed}
+                AND listed.channel = rows.value->>'channel'";
         let query = self.query(text).bind(rows(&asked));
         let found = query.bind(reconciliation.to_string());
         let found = found.fetch_all(&self.pool).await?;
@@ -148,56 +150,92 @@ impl Ledger {
             .collect()
     }
 
-    /// How the deliveries of these events to a target stand, those there are.
+    /// How the deliveries of these events to a target stand, those there are, and when they last moved.
     pub async fn standing_deliveries(
         &self,
         target: &str,
         events: &[Uuid],
-    ) -> Result<HashMap<Uuid, State>> {
+    ) -> Result<HashMap<Uuid, (State, Timestamp)>> {
         let text = "
-            SELECT event_id, state FROM {rows} JOIN deliveries ON deliveries.id = rows.value->>'id' AND deliveries.id {listed}";
-        let found = self.query(text).bind(rows(&deliveries(target, events)));
+            SELECT event_id, state, moved_at FROM {rows} JOIN deliveries ON deliveries.id = rows.value->>'id' AND deliveries.id {listed}";
+        let ids = events.iter().map(|event| Delivery::id_of(*event, target));
+        let found = self.query(text).bind(rows(&ordered(ids)));
         let found = found.fetch_all(&self.pool).await?;
         found
             .iter()
             .map(|row| {
                 let text = |column| row.try_get::<String, _>(column);
-                Ok((parsed(&text(0)?)?, parsed(&text(1)?)?))
+                let moved_at = timestamp(row.try_get(2)?)?;
+                Ok((parsed(&text(0)?)?, (parsed(&text(1)?)?, moved_at)))
             })
             .collect()
     }
 
-    /// Puts the deliveries of these events to a target back to the start of their schedule, those there are, and returns all
-    /// for publishing; what there is none of is entered when its message is taken. None of contacts that were erased.
-    pub async fn tell_again(&self, target: &str, told: &[Uuid]) -> Result<Vec<Delivery>> {
+    /// Puts the deliveries to a target of the events that set these registers back to the start of their schedule, or enters
+    /// them where there are none, and returns them for publishing. Only of registers that still stand so. None if the
+    /// reconciliation is in other hands.
+    pub async fn tell_again(
+        &self,
+        held: &Reconciling,
+        target: &str,
+        registers: &[RegisterRow],
+    ) -> Result<Option<Vec<Delivery>>> {
+        let Some(mut transaction) = self.holding(held).await? else {
+            return Ok(None);
+        };
+        let mut wanted: Vec<_> = registers
+            .iter()
+            .map(|RegisterRow { place, event_id, .. }| {
+                json!({ "id": event_id, "contact": place.contact, "channel": place.channel, "scope": place.scope,
+                    "source": place.source, "lane": place.lane })
+            })
+            .collect();
+        in_order(&mut wanted);
         let text = format!(
-            "UPDATE deliveries SET {RESTART}, moved_at = {{now}}
-            FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND erased = 0"
-        );
-        let restarted = self.query(&text).bind(rows(&deliveries(target, told)));
-        restarted.execute(&self.writer).await?;
-        let mut ids: Vec<_> = told.iter().map(|id| json!({ "id": id })).collect();
-        in_order(&mut ids);
-        let text = format!(
-            "SELECT {}, $2 AS target FROM {{rows}} JOIN events ON events.id = rows.value->>'id' AND events.id {{listed}}",
+            "SELECT {}, $2 AS target FROM {{rows}} JOIN events ON events.id = rows.value->>'id' AND events.id {{listed}}
+            WHERE EXISTS (
+                SELECT 1 FROM registers WHERE registers.contact = rows.value->>'contact'
+                    AND registers.channel = rows.value->>'channel' AND registers.scope = rows.value->>'scope'
+                    AND registers.source = rows.value->>'source' AND registers.lane = rows.value->>'lane'
+                    AND registers.suppressed = 1 AND registers.event_id = rows.value->>'id')",
             events::COLUMNS
         );
-        let found = self.query(&text).bind(rows(&ids)).bind(target.to_owned());
-        let found = found.fetch_all(&self.pool).await?;
-        let found = found.iter().map(redrive::delivery_of);
+        let found = self
+            .query(&text)
+            .bind(rows(&wanted))
+            .bind(target.to_owned());
+        let found = found.fetch_all(&mut *transaction).await?;
         let named = |delivery: &Delivery| {
             let contact = delivery.event.contact.as_ref();
             contact.is_some_and(|contact| !contact.is_erased())
         };
-        found
+        let found = found.iter().map(redrive::delivery_of);
+        let found: Vec<_> = found
             .filter(|delivery| delivery.as_ref().map_or(true, named))
-            .collect()
+            .collect::<Result<_>>()?;
+        let told = [(target.to_owned(), State::Pending)];
+        let missing = found.iter().map(|delivery| (&delivery.event, &told[..]));
+        self.insert_deliveries(&mut transaction, missing).await?;
+        let text = format!(
+            "UPDATE deliveries SET {RESTART}, moved_at = {{now}}
+            FROM {{rows}} WHERE deliveries.id = rows.value->>'id' AND deliveries.id {{listed}} AND erased = 0"
+        );
+        let ids = ordered(found.iter().map(|delivery| delivery.id));
+        let restarted = self.query(&text).bind(rows(&ids));
+        restarted.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(Some(found))
     }
 
     /// Those of these contacts that were erased, by address, each with what stands in its place.
+    pub async fn erased_of(&self, contacts: &[Contact]) -> Result<HashMap<String, String>> {
+        let mut connection = self.pool.acquire().await?;
+        self.erased_among(&mut connection, contacts).await
+    }
+
     pub(super) async fn erased_among(
         &self,
-        transaction: &mut Transaction<'_, Any>,
+        connection: &mut AnyConnection,
         contacts: &[Contact],
     ) -> Result<HashMap<String, String>> {
         let Some(pepper) = &self.pepper else {
@@ -211,7 +249,7 @@ impl Ledger {
             SELECT DISTINCT rows.value->>'address', audit.contact FROM {rows} JOIN audit
                 ON audit.contact = rows.value->>'pseudonym' AND action = 'contact.erase'";
         let found = self.query(text).bind(rows(&asked));
-        let found = found.fetch_all(&mut **transaction).await?;
+        let found = found.fetch_all(connection).await?;
         found
             .iter()
             .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
@@ -226,9 +264,7 @@ impl Listed {
     }
 }
 
-/// The ids of deliveries, in their order.
-fn deliveries(target: &str, events: &[Uuid]) -> Vec<Value> {
-    let ids = events.iter().map(|event| Delivery::id_of(*event, target));
+fn ordered(ids: impl Iterator<Item = Uuid>) -> Vec<Value> {
     let mut ids: Vec<_> = ids.map(|id| json!({ "id": id })).collect();
     in_order(&mut ids);
     ids

@@ -62,7 +62,7 @@ pub struct ReconciledList {
     pub target: String,
     /// As `[targets.scopes]` calls it.
     pub list: String,
-    /// How many contacts the platform lists.
+    /// How many entries the platform lists.
     pub listed: i64,
     /// How many of its entries name nobody who could be told of.
     pub unread: i64,
@@ -93,9 +93,11 @@ pub struct Difference {
     pub listed_since: Option<Timestamp>,
     pub listed_lane: Option<Lane>,
     pub listed_reason: Option<String>,
-    /// What the ledger says, where it says anything: in which scope and by which source, since when, by which event.
+    /// What the ledger says, where it says anything: in which scope, by which source and for which cause, since when, by which
+    /// event.
     pub scope: Option<String>,
     pub source: Option<String>,
+    pub lane: Option<Lane>,
     pub occurred_at: Option<Timestamp>,
     pub event_id: Option<Uuid>,
     /// How the delivery of that event to the target stands, where there is one.
@@ -278,7 +280,7 @@ impl Ledger {
     ) -> Result<Page<Difference>> {
         let after = Cursor::read(cursor, None)?;
         let text = "
-            SELECT id, found_at, target, list, difference, channel, contact, listed_since, listed_lane, listed_reason, scope, source,
+            SELECT id, found_at, target, list, difference, channel, contact, listed_since, listed_lane, listed_reason, scope, source, lane,
                 occurred_at, event_id, delivery, repaired
             FROM differences
             WHERE reconciliation = $1 AND (found_at, id) < ($2, $3) AND ($5 IS NULL OR target = $5)
@@ -342,6 +344,7 @@ fn difference_of(row: &AnyRow) -> Result<Difference> {
         listed_reason: maybe("listed_reason")?,
         scope: maybe("scope")?,
         source: maybe("source")?,
+        lane: maybe("lane")?.map(|lane| parsed(&lane)).transpose()?,
         occurred_at: moment(row, "occurred_at")?,
         event_id: maybe("event_id")?.map(|id| parsed(&id)).transpose()?,
         delivery: maybe("delivery")?.map(|state| parsed(&state)).transpose()?,

@@ -3,17 +3,19 @@
 //! Whoever takes it gets a new name, and each write is one transaction that first holds the lease under that name. So one
 //! who was taken for dead writes nothing more, and two never write of one list.
 //!
-//! What is true if the process dies: a list that was done is done; of the one that was under way the next holder takes away
-//! what was noted and begins it anew. What was repaired by then was published: the events are the same, and the platform
-//! is told again what it was told.
+//! What is true if the process dies: a list that was done is done; one that was under way is read anew by the next holder.
+//! What was found to differ before stays noted, and is counted once.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use sqlx::{Any, Row, Transaction};
 use uuid::Uuid;
 
-use super::{Difference, Listed};
+use super::{Difference, Gap, Listed};
 use crate::{
     clock,
     contact::Contact,
@@ -33,6 +35,8 @@ pub struct Reconciling {
     /// The target; None for all.
     pub target: Option<String>,
     pub repair: bool,
+    /// Whether it is a turn of the schedule, and nobody's wish.
+    pub is_scheduled: bool,
     /// When it was asked for, by the database's clock.
     pub asked_at: jiff::Timestamp,
     /// The lists that are done, each with its target, and whether it was compared.
@@ -40,17 +44,13 @@ pub struct Reconciling {
     owner: Uuid,
 }
 
-/// What a list came to so far.
+/// A list, and how much of it has been read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     pub target: String,
     pub list: String,
     pub listed: u64,
     pub unread: u64,
-    pub only_theirs: u64,
-    pub only_ours: u64,
-    pub differs: u64,
-    pub repaired: u64,
 }
 
 impl Ledger {
@@ -73,7 +73,7 @@ impl Ledger {
         };
         let text = format!(
             "UPDATE reconciliations SET lease_owner = $1, lease_until = {{now}} + $2 WHERE {free} AND id = $3
-            RETURNING id, target, repair, created_at"
+            RETURNING id, target, repair, turn, created_at"
         );
         let owner = Uuid::now_v7();
         let taken = self.query(&text).bind(owner.to_string());
@@ -95,6 +95,7 @@ impl Ledger {
             id: parsed(&id)?,
             target: row.try_get("target")?,
             repair: row.try_get::<i64, _>("repair")? == 1,
+            is_scheduled: row.try_get::<Option<i64>, _>("turn")?.is_some(),
             asked_at: timestamp(row.try_get("created_at")?)?,
             done: done.collect::<Result<_>>()?,
             owner,
@@ -110,13 +111,9 @@ impl Ledger {
         Ok(true)
     }
 
-    /// Begins a list, and takes away what was noted of it before; false if it is in other hands.
+    /// Begins a list, or begins it anew; false if it is in other hands. What was found to differ before stays.
     pub async fn begin_list(&self, held: &Reconciling, tally: &Tally) -> Result<bool> {
-        let differences = "
-            DELETE FROM differences WHERE id IN (
-                SELECT id FROM differences WHERE reconciliation = $1 AND target = $3 AND list = $4 LIMIT $2)";
-        let place = [&tally.target, &tally.list];
-        if !(self.forget_listed(held).await? && self.forget(held, differences, &place).await?) {
+        if !self.forget_listed(held).await? {
             return Ok(false);
         }
         let Some(mut transaction) = self.holding(held).await? else {
@@ -159,8 +156,8 @@ impl Ledger {
         Ok(true)
     }
 
-    /// Notes differences, those of contacts that were erased by what stands in their address's place; false if it is in other
-    /// hands. What is noted already stays as it is.
+    /// Notes differences of a list, and counts them; those of contacts that were erased by what stands in their address's
+    /// place. False if it is in other hands. What is noted already stays as it is, and is counted once.
     pub async fn note_differences(
         &self,
         held: &Reconciling,
@@ -172,31 +169,58 @@ impl Ledger {
         };
         let contacts: Vec<_> = found.iter().map(contact_of).collect();
         let erased = self.erased_among(&mut transaction, &contacts).await?;
-        let values: Vec<_> = found
-            .iter()
-            .map(|one| {
-                let mut value = row(held.id, one);
-                if let Some(pseudonym) = erased.get(&one.contact) {
-                    value["contact"] = json!(pseudonym);
-                    value["listed_reason"] = Value::Null;
-                }
-                value
-            })
-            .collect();
-        let text = "
-            INSERT INTO differences (id, reconciliation, found_at, target, list, difference, channel, contact, listed_since,
-                listed_lane, listed_reason, scope, source, occurred_at, event_id, delivery, repaired)
-            SELECT rows.value->>'id', rows.value->>'reconciliation', CAST(rows.value->>'found_at' AS BIGINT),
-                rows.value->>'target', rows.value->>'list', rows.value->>'difference', rows.value->>'channel',
-                rows.value->>'contact', CAST(rows.value->>'listed_since' AS BIGINT), rows.value->>'listed_lane', rows.value->>'listed_reason',
-                rows.value->>'scope', rows.value->>'source', CAST(rows.value->>'occurred_at' AS BIGINT),
-                rows.value->>'event_id', rows.value->>'delivery', CAST(rows.value->>'repaired' AS BIGINT)
-            FROM {rows} WHERE TRUE
-            ON CONFLICT DO NOTHING";
-        self.put(&mut transaction, text, &values).await?;
-        self.note_tally(&mut transaction, held, tally).await?;
+        for (gap, count) in [
+            (Gap::OnlyTheirs, "only_theirs"),
+            (Gap::OnlyOurs, "only_ours"),
+            (Gap::Differs, "differs"),
+        ] {
+            for repaired in [false, true] {
+                let of_gap = found
+                    .iter()
+                    .filter(|one| one.difference == gap && one.repaired == repaired);
+                let values: Vec<_> = of_gap.map(|one| row(held.id, one, &erased)).collect();
+                let inserted = self.insert_differences(&mut transaction, &values).await?;
+                let text = format!(
+                    "UPDATE reconciled_lists SET {count} = {count} + $4, repaired = repaired + $5
+                    WHERE reconciliation = $1 AND target = $2 AND list = $3"
+                );
+                self.query(&text)
+                    .bind(held.id.to_string())
+                    .bind(tally.target.clone())
+                    .bind(tally.list.clone())
+                    .bind(inserted)
+                    .bind(if repaired { inserted } else { 0 })
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+        }
         transaction.commit().await?;
         Ok(true)
+    }
+
+    /// How many of them were not there.
+    async fn insert_differences(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        values: &[Value],
+    ) -> Result<i64> {
+        let text = "
+            INSERT INTO differences (id, reconciliation, found_at, target, list, difference, channel, contact, listed_since,
+                listed_lane, listed_reason, scope, source, lane, occurred_at, event_id, delivery, repaired)
+            SELECT rows.value->>'id', rows.value->>'reconciliation', CAST(rows.value->>'found_at' AS BIGINT),
+                rows.value->>'target', rows.value->>'list', rows.value->>'difference', rows.value->>'channel',
+                rows.value->>'contact', CAST(rows.value->>'listed_since' AS BIGINT), rows.value->>'listed_lane',
+                rows.value->>'listed_reason', rows.value->>'scope', rows.value->>'source', rows.value->>'lane',
+                CAST(rows.value->>'occurred_at' AS BIGINT), rows.value->>'event_id', rows.value->>'delivery',
+                CAST(rows.value->>'repaired' AS BIGINT)
+            FROM {rows} WHERE TRUE
+            ON CONFLICT DO NOTHING";
+        let mut inserted = 0;
+        for rows in self.parameters(values) {
+            let done = self.query(text).bind(rows);
+            inserted += done.execute(&mut **transaction).await?.rows_affected();
+        }
+        Ok(i64::try_from(inserted).unwrap_or(i64::MAX))
     }
 
     /// Ends a list, compared or given up for that reason; false if it is in other hands.
@@ -227,25 +251,37 @@ impl Ledger {
         Ok(true)
     }
 
-    /// Ends it: done, or failed for that reason; false if it is in other hands.
+    /// Ends it: done, or failed for that reason; false if it is in other hands. A list that was begun and not done, since its
+    /// target was disabled or it is not configured any more, is told as such.
     pub async fn end_reconciliation(
         &self,
         held: &Reconciling,
         error: Option<&str>,
     ) -> Result<bool> {
+        if !self.forget_listed(held).await? {
+            return Ok(false);
+        }
+        let Some(mut transaction) = self.holding(held).await? else {
+            return Ok(false);
+        };
         let state = match error {
             None => Progress::Done,
             Some(_) => Progress::Failed,
         };
         let text = "
-            UPDATE reconciliations SET state = $3, error = $4, finished_at = $5, lease_until = NULL
-            WHERE id = $1 AND lease_owner = $2 AND state = 'running'";
+            UPDATE reconciled_lists SET finished_at = $2, error = 'it is read no more: the target is disabled, or has no such list'
+            WHERE reconciliation = $1 AND finished_at IS NULL";
+        let left = self.query(text).bind(held.id.to_string());
+        let left = left.bind(micros(clock::now()));
+        left.execute(&mut *transaction).await?;
+        let text = "
+            UPDATE reconciliations SET state = $2, error = $3, finished_at = $4, lease_until = NULL WHERE id = $1";
         let ended = self.query(text).bind(held.id.to_string());
-        let ended = ended.bind(held.owner.to_string()).bind(state.to_string());
-        let ended = ended
-            .bind(error.map(str::to_owned))
-            .bind(micros(clock::now()));
-        Ok(ended.execute(&self.writer).await?.rows_affected() > 0)
+        let ended = ended.bind(state.to_string()).bind(error.map(str::to_owned));
+        let ended = ended.bind(micros(clock::now()));
+        ended.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// Gives it back, so that another goes on at once.
@@ -258,22 +294,30 @@ impl Ledger {
         Ok(())
     }
 
-    /// Removes at most `most` rows of reconciliations that began before, themselves last, and says how many it removed.
+    /// Removes at most `most` rows of reconciliations that began before, themselves last, and says how many it removed. What
+    /// is under way for so long is done by nobody, as where no worker has its target.
     pub async fn expire_reconciliations(&self, before: jiff::Timestamp, most: i64) -> Result<u64> {
-        let old = "SELECT id FROM reconciliations WHERE created_at < $1 AND state <> 'running'";
-        let differences = format!(
-            "DELETE FROM differences WHERE id IN (SELECT id FROM differences WHERE reconciliation IN ({old}) LIMIT $2)"
-        );
-        let removed = self.query(&differences).bind(micros(before)).bind(most);
-        let removed = removed.execute(&self.writer).await?.rows_affected();
-        if removed > 0 {
-            return Ok(removed);
+        let old = "SELECT id FROM reconciliations WHERE created_at < $1";
+        for table in ["differences", "listed"] {
+            let key = match table {
+                "differences" => "id",
+                _ => "reconciliation, contact, channel",
+            };
+            let text = format!(
+                "DELETE FROM {table} WHERE ({key}) IN (
+                    SELECT {key} FROM {table} WHERE reconciliation IN ({old}) LIMIT $2)"
+            );
+            let removed = self.query(&text).bind(micros(before)).bind(most);
+            let removed = removed.execute(&self.writer).await?.rows_affected();
+            if removed > 0 {
+                return Ok(removed);
+            }
         }
         let mut transaction = self.begin().await?;
         let mut removed = 0;
         for text in [
             format!("DELETE FROM reconciled_lists WHERE reconciliation IN ({old})"),
-            "DELETE FROM reconciliations WHERE created_at < $1 AND state <> 'running'".to_owned(),
+            "DELETE FROM reconciliations WHERE created_at < $1".to_owned(),
         ] {
             let done = self.query(&text).bind(micros(before));
             removed += done.execute(&mut *transaction).await?.rows_affected();
@@ -283,7 +327,10 @@ impl Ledger {
     }
 
     /// A transaction that holds the lease until it commits, and for its time from now. None if it is in other hands.
-    async fn holding(&self, held: &Reconciling) -> Result<Option<Transaction<'static, Any>>> {
+    pub(super) async fn holding(
+        &self,
+        held: &Reconciling,
+    ) -> Result<Option<Transaction<'static, Any>>> {
         let text = "
             UPDATE reconciliations SET lease_until = {now} + $3 WHERE id = $1 AND lease_owner = $2 AND state = 'running'";
         let mut transaction = self.begin().await?;
@@ -300,44 +347,42 @@ impl Ledger {
         tally: &Tally,
     ) -> Result<()> {
         let text = "
-            UPDATE reconciled_lists SET listed = $4, unread = $5, only_theirs = $6, only_ours = $7, differs = $8, repaired = $9
-            WHERE reconciliation = $1 AND target = $2 AND list = $3";
+            UPDATE reconciled_lists SET listed = $4, unread = $5 WHERE reconciliation = $1 AND target = $2 AND list = $3";
         let mut query = self.query(text).bind(held.id.to_string());
         query = query.bind(tally.target.clone()).bind(tally.list.clone());
-        for count in [
-            tally.listed,
-            tally.unread,
-            tally.only_theirs,
-            tally.only_ours,
-            tally.differs,
-            tally.repaired,
-        ] {
+        for count in [tally.listed, tally.unread] {
             query = query.bind(i64::try_from(count).unwrap_or(i64::MAX));
         }
         query.execute(&mut **transaction).await?;
         Ok(())
     }
 
+    /// Takes away whom a list holds, some at a time, until there is nobody; false if it is in other hands.
     async fn forget_listed(&self, held: &Reconciling) -> Result<bool> {
-        let listed = "
-            DELETE FROM listed WHERE reconciliation = $1 AND (contact, channel) IN (
-                SELECT contact, channel FROM listed WHERE reconciliation = $1 LIMIT $2)";
-        self.forget(held, listed, &[]).await
-    }
-
-    /// Takes rows of it away, some at a time, until there are none; false if it is in other hands.
-    async fn forget(&self, held: &Reconciling, text: &str, values: &[&String]) -> Result<bool> {
+        // By bounds and not by a join, which PostgreSQL plans by what it last knew of a table that was empty then.
+        let bound = "
+            SELECT contact, channel FROM listed WHERE reconciliation = $1 ORDER BY contact, channel LIMIT 1 OFFSET $2";
         loop {
             let Some(mut transaction) = self.holding(held).await? else {
                 return Ok(false);
             };
-            let mut query = self.query(text).bind(held.id.to_string()).bind(STEP);
-            for value in values {
-                query = query.bind((*value).clone());
-            }
-            let removed = query.execute(&mut *transaction).await?.rows_affected();
+            let query = self.query(bound).bind(held.id.to_string()).bind(STEP);
+            let bound = query.fetch_optional(&mut *transaction).await?;
+            let query = match &bound {
+                Some(row) => {
+                    let text = "DELETE FROM listed WHERE reconciliation = $1 AND (contact, channel) <= ($2, $3)";
+                    let query = self.query(text).bind(held.id.to_string());
+                    let query = query.bind(row.try_get::<String, _>(0)?);
+                    query.bind(row.try_get::<String, _>(1)?)
+                }
+                None => {
+                    let text = "DELETE FROM listed WHERE reconciliation = $1";
+                    self.query(text).bind(held.id.to_string())
+                }
+            };
+            query.execute(&mut *transaction).await?;
             transaction.commit().await?;
-            if removed == 0 {
+            if bound.is_none() {
                 return Ok(true);
             }
         }
@@ -352,12 +397,15 @@ fn contact_of(of: &Difference) -> Contact {
     }
 }
 
-fn row(reconciliation: Uuid, of: &Difference) -> Value {
+fn row(reconciliation: Uuid, of: &Difference, erased: &HashMap<String, String>) -> Value {
+    let pseudonym = erased.get(&of.contact);
+    let contact = pseudonym.unwrap_or(&of.contact);
+    let reason = of.listed_reason.as_ref().filter(|_| pseudonym.is_none());
     json!({
         "id": of.id, "reconciliation": reconciliation, "found_at": micros(of.found_at), "target": of.target, "list": of.list,
-        "difference": of.difference, "channel": of.channel, "contact": of.contact,
-        "listed_since": of.listed_since.map(micros), "listed_lane": of.listed_lane, "listed_reason": of.listed_reason, "scope": of.scope,
-        "source": of.source, "occurred_at": of.occurred_at.map(micros), "event_id": of.event_id,
-        "delivery": of.delivery, "repaired": i64::from(of.repaired),
+        "difference": of.difference, "channel": of.channel, "contact": contact,
+        "listed_since": of.listed_since.map(micros), "listed_lane": of.listed_lane, "listed_reason": reason,
+        "scope": of.scope, "source": of.source, "lane": of.lane, "occurred_at": of.occurred_at.map(micros),
+        "event_id": of.event_id, "delivery": of.delivery, "repaired": i64::from(of.repaired),
     })
 }

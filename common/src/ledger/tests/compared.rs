@@ -103,33 +103,53 @@ async fn what_a_platform_says_is_read_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_target_is_told_again_by_the_delivery_there_is_and_by_one_that_ought_to_be() {
+async fn a_target_is_told_again_of_what_stands_by_the_delivery_there_is_or_one_that_is_made() {
     for Fresh { ledger, .. } in &fresh().await {
         let envelope = envelope();
-        let events = ["1", "2"].map(|id| event(&envelope, Kind::Unsubscribed, id, 0));
-        let entries = [
-            entry(&envelope, &events[..1], &["crm"]),
-            entry(&envelope, &events[1..], &[]),
-        ];
-        ledger.record(&entries[..1]).await.unwrap();
-        ledger.record(&entries[1..]).await.unwrap();
-        let ids = [events[0].id, events[1].id];
-        let id = Delivery::id_of(ids[0], "crm");
+        let of = |email: &str, kind, id: &str, second| Event {
+            contact: Contact::email(email).ok(),
+            ..event(&envelope, kind, id, second)
+        };
+        let told = of("jane@b.example", Kind::Unsubscribed, "1", 0);
+        let untold = of("joe@b.example", Kind::Unsubscribed, "2", 0);
+        let lifted = of("ann@b.example", Kind::Unsubscribed, "3", 0);
+        for (one, targets) in [(&told, &["crm"][..]), (&untold, &[]), (&lifted, &["crm"])] {
+            let entries = [entry(&envelope, std::slice::from_ref(one), targets)];
+            ledger.record(&entries).await.unwrap();
+        }
+        let registers = ledger.suppressing(None, 10).await.unwrap();
+        let lift = [of("ann@b.example", Kind::Resubscribed, "4", 1)];
+        ledger
+            .record(&[entry(&envelope, &lift, &[])])
+            .await
+            .unwrap();
         let done = "UPDATE deliveries SET state = 'delivered', attempts = 3";
         ledger.query(done).execute(&ledger.pool).await.unwrap();
-        let standing = ledger.standing_deliveries("crm", &ids).await.unwrap();
-        assert_eq!(standing, [(ids[0], State::Delivered)].into());
-        let mut told = ledger.tell_again("crm", &ids).await.unwrap();
-        told.sort_by_key(|delivery| delivery.event.provider_event_id.clone());
-        let mut expected: Vec<_> = events
-            .iter()
-            .map(|event| Delivery::new(event.clone(), "crm"))
-            .collect();
-        expected.sort_by_key(|delivery| delivery.event.provider_event_id.clone());
-        assert_eq!(told, expected);
-        let standing = ledger.standing_deliveries("crm", &ids).await.unwrap();
-        assert_eq!(standing, [(ids[0], State::Pending)].into());
-        assert_eq!(id, expected[0].id);
+        let held = taken(ledger).await;
+        let ids = [told.id, untold.id, lifted.id];
+        let standing = async || {
+            let standing = ledger.standing_deliveries("crm", &ids).await.unwrap();
+            let states = standing.into_iter().map(|(id, (state, _))| (id, state));
+            states.collect::<BTreeMap<_, _>>()
+        };
+        let delivered = State::Delivered;
+        let before = [(told.id, delivered), (lifted.id, delivered)];
+        assert_eq!(standing().await, before.into());
+        let again = ledger.tell_again(&held, "crm", &registers).await.unwrap();
+        let again = again.unwrap().into_iter().map(|one| (one.id, one));
+        let expected = [&told, &untold].map(|event| Delivery::new(event.clone(), "crm"));
+        let expected = expected.map(|one| (one.id, one));
+        assert_eq!(again.collect::<BTreeMap<_, _>>(), expected.into());
+        let pending = State::Pending;
+        let after = [
+            (told.id, pending),
+            (untold.id, pending),
+            (lifted.id, delivered),
+        ];
+        assert_eq!(standing().await, after.into());
+        assert!(ledger.end_reconciliation(&held, None).await.unwrap());
+        let late = ledger.tell_again(&held, "crm", &registers).await.unwrap();
+        assert_eq!(late, None, "it is in these hands no more");
     }
 }
 

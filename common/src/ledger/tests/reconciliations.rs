@@ -36,6 +36,7 @@ pub(super) fn difference(email: &str, list: &str) -> Difference {
         listed_reason: Some("clicked".to_owned()),
         scope: None,
         source: None,
+        lane: None,
         occurred_at: None,
         event_id: None,
         delivery: None,
@@ -129,9 +130,14 @@ async fn who_was_taken_for_dead_writes_nothing_more_and_the_next_begins_the_list
         ] {
             assert!(!writes.unwrap());
         }
-        assert_eq!(found(ledger, next.id).await.len(), 1);
         assert!(ledger.begin_list(&next, &two).await.unwrap());
-        assert!(found(ledger, next.id).await.is_empty());
+        // What was found stays, and is counted once though it is found again.
+        let again = [difference("jane@b.example", "b")];
+        let noted = ledger.note_differences(&next, &two, &again).await;
+        assert!(noted.unwrap());
+        assert_eq!(found(ledger, next.id).await.len(), 1);
+        let shown = ledger.reconciliation(next.id).await.unwrap().unwrap();
+        assert_eq!(shown.lists[1].only_theirs, 1);
         let listed = ledger.next_listed(next.id, None, 10).await.unwrap();
         assert!(listed.is_empty());
     }
@@ -247,7 +253,7 @@ async fn an_erasure_takes_the_address_out_of_what_was_found_and_of_what_is_being
 }
 
 #[tokio::test]
-async fn what_is_old_is_taken_away_some_at_a_time_and_what_is_under_way_is_not() {
+async fn what_is_old_is_taken_away_some_at_a_time() {
     for Fresh { ledger, .. } in &fresh().await {
         let old = taken(ledger).await;
         let list = tally("a");
@@ -259,14 +265,34 @@ async fn what_is_old_is_taken_away_some_at_a_time_and_what_is_under_way_is_not()
             .note_differences(&old, &list, &found_in_it)
             .await
             .unwrap();
+        let page = [listed("jane@b.example")];
+        ledger.note_listed(&old, &list, &page).await.unwrap();
+        let earlier = clock::now() - jiff::SignedDuration::from_hours(1);
+        let none = ledger.expire_reconciliations(earlier, 2).await.unwrap();
+        assert_eq!(none, 0);
         let later = clock::now() + jiff::SignedDuration::from_hours(1);
-        assert_eq!(ledger.expire_reconciliations(later, 2).await.unwrap(), 0);
-        ledger.end_reconciliation(&old, None).await.unwrap();
         let mut steps = vec![];
         while steps.last() != Some(&0) {
             steps.push(ledger.expire_reconciliations(later, 2).await.unwrap());
         }
-        assert_eq!(steps, [2, 1, 2, 0]);
+        assert_eq!(steps, [2, 1, 1, 2, 0]);
         assert!(ledger.reconciliation(old.id).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_list_when_it_ends_is_taken_away_and_told() {
+    for Fresh { ledger, .. } in &fresh().await {
+        let held = taken(ledger).await;
+        let list = tally("a");
+        ledger.begin_list(&held, &list).await.unwrap();
+        let page = [listed("jane@b.example")];
+        ledger.note_listed(&held, &list, &page).await.unwrap();
+        assert!(ledger.end_reconciliation(&held, None).await.unwrap());
+        let left = ledger.next_listed(held.id, None, 10).await.unwrap();
+        assert!(left.is_empty());
+        let shown = ledger.reconciliation(held.id).await.unwrap().unwrap();
+        let why = shown.lists[0].error.as_deref().unwrap_or_default();
+        assert!(why.starts_with("it is read no more"), "{why}");
     }
 }

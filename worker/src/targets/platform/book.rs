@@ -25,6 +25,11 @@ pub(crate) trait Lists: Send + Sync {
         after: Option<&str>,
         deadline: Instant,
     ) -> Result<Page, Answer>;
+
+    /// Whether everybody whom `tell` suppresses is listed then: else of who is not listed nothing is known.
+    fn shows_all(&self) -> bool {
+        true
+    }
 }
 
 /// One page of a list.
@@ -129,16 +134,21 @@ impl<'a> Book<'a> {
     }
 
     /// In which of our scopes somebody is suppressed whom this list suppresses: those that are just this list by the
-    /// configuration, or else what the platform's own source would say. But not in everything, where the list is a part of
-    /// the platform's lists only: then in the scope of its name.
-    pub(crate) fn scopes_of(&self, list: &str) -> Vec<String> {
+    /// configuration, or else, and where its own source is to be able to lift it, what that would say. But not in everything,
+    /// where the list is a part of the platform's lists only: then in the scope of its name.
+    pub(crate) fn scopes_of(&self, list: &str, is_mirrored: bool) -> Vec<String> {
         let written = self.scopes.just(list);
-        if !written.is_empty() {
+        if !(written.is_empty() || is_mirrored) {
             return written;
         }
         let reported = self.platform.scope_of(list);
         let is_part = reported == GLOBAL && self.lists().len() > 1;
         vec![if is_part { list } else { reported }.to_owned()]
+    }
+
+    /// Whether who is not listed is not suppressed there ([`Lists::shows_all`]).
+    pub fn shows_all(&self) -> bool {
+        self.lists.shows_all()
     }
 
     /// Reads one page ([`Lists::page`]), within the target's own time limit.
