@@ -25,6 +25,11 @@ pub(crate) trait Lists: Send + Sync {
         after: Option<&str>,
         deadline: Instant,
     ) -> Result<Page, Answer>;
+
+    /// Whether everybody whom `tell` suppresses is listed then: else of who is not listed nothing is known.
+    fn shows_all(&self) -> bool {
+        true
+    }
 }
 
 /// One page of a list.
@@ -139,6 +144,11 @@ impl<'a> Book<'a> {
         let reported = self.platform.scope_of(list);
         let is_part = reported == GLOBAL && self.lists().len() > 1;
         vec![if is_part { list } else { reported }.to_owned()]
+    }
+
+    /// Whether who is not listed is not suppressed there ([`Lists::shows_all`]).
+    pub fn shows_all(&self) -> bool {
+        self.lists.shows_all()
     }
 
     /// Reads one page ([`Lists::page`]), within the target's own time limit.
