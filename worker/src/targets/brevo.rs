@@ -152,6 +152,11 @@ impl Lists for Brevo {
             let fewer = (limit > 1).then(|| next(offset, limit / 2));
             return fewer.ok_or_else(too_large);
         };
+        if contacts.is_empty() && count.is_some_and(|count| offset < count) {
+            return Err(Answer::retry(
+                "answered with no contacts where it states that there are more",
+            ));
+        }
         let read = offset.saturating_add(contacts.len());
         let is_last = contacts.is_empty() || count.is_some_and(|count| read >= count);
         let mut page = if is_last {
@@ -180,7 +185,7 @@ fn place(after: &str) -> Option<(usize, usize)> {
 fn number(attributes: &Value) -> Option<String> {
     let number = match attributes.get("SMS")? {
         Value::String(number) => number.clone(),
-        Value::Number(number) => number.to_string(),
+        Value::Number(number) => number.as_u64()?.to_string(),
         _ => return None,
     };
     let is_bare = number.starts_with(|first| matches!(first, '1'..='9'));
@@ -311,6 +316,8 @@ mod tests {
         for (sms, expected) in [
             (json!("33058407250"), Some("+33058407250")),
             (json!(33_058_407_250_u64), Some("+33058407250")),
+            (json!(33_058_407_250.5), None),
+            (json!(-33_058_407_250_i64), None),
             (json!("0033058407250"), Some("0033058407250")),
             (json!("+33058407250"), Some("+33058407250")),
             (json!(""), None),
@@ -319,6 +326,20 @@ mod tests {
             assert_eq!(number(&json!({"SMS": sms})).as_deref(), expected);
         }
         assert_eq!(number(&json!([])), None);
+    }
+
+    #[tokio::test]
+    async fn an_empty_page_before_the_stated_end_is_not_the_last() {
+        let short = Vendor {
+            answer: |_, _, _| json(200, &json!({"contacts": [], "count": 3})),
+            ..VENDOR
+        };
+        let running = short.usual().await;
+        let book = running.target.book().unwrap();
+        let answer = book.page(GLOBAL, Some("2:1000")).await.unwrap_err();
+        assert!(verdict(&answer).starts_with("retry: "), "{answer:?}");
+        let page = book.page(GLOBAL, Some("3:1000")).await.unwrap();
+        assert_eq!(page, Page::default());
     }
 
     #[tokio::test]

@@ -208,6 +208,11 @@ impl Lists for HubSpot {
         }
         Ok(page)
     }
+
+    /// Who is no contact is suppressed all the same, and is not here.
+    fn shows_all(&self) -> bool {
+        false
+    }
 }
 
 /// Properties are stated as text.

@@ -179,6 +179,12 @@ async fn an_opt_out_of_all_is_final_and_a_lift_subscribes_nobody_who_was_not_out
 }
 
 #[tokio::test]
+async fn a_list_shows_contacts_only() {
+    let running = VENDOR.usual().await;
+    assert!(!running.target.book().unwrap().shows_all());
+}
+
+#[tokio::test]
 async fn all_email_is_another_list_than_a_type_and_a_type_that_is_none_is_said_to_be_none() {
     let running = VENDOR.start("{ a = 'global', b = '7', c = '8' }").await;
     set(&mut running.listed(), GLOBAL, "jane@example.com", true);

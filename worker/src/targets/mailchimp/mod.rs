@@ -52,7 +52,8 @@ pub(super) const KIND: Kind = Kind {
     build,
 };
 
-const SLOTS: u16 = 10;
+/// One less than Mailchimp bears, since a list may be read beside.
+const SLOTS: u16 = 9;
 
 /// What Mailchimp calls its refusals to subscribe a member: neither is sent to.
 const KEPT: [&str; 2] = [
@@ -194,10 +195,16 @@ impl Lists for Mailchimp {
             members,
             total_items,
         } = answer.ok_or_else(too_large)?;
-        let read = members.len().saturating_add(offset.parse().unwrap_or(0));
+        let offset = offset.parse().unwrap_or(0);
+        if members.is_empty() && offset < total_items {
+            return Err(Answer::retry(
+                "answered with no members where it states that there are more",
+            ));
+        }
+        let read = members.len().saturating_add(offset);
         let mut page = Page {
             next: match status {
-                _ if !members.is_empty() && read < total_items => Some(format!("{status}:{read}")),
+                _ if read < total_items => Some(format!("{status}:{read}")),
                 UNSUBSCRIBED => Some(format!("{CLEANED}:0")),
                 _ => None,
             },

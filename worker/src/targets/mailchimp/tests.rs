@@ -130,6 +130,21 @@ async fn who_was_cleaned_is_read_after_who_unsubscribed_and_why() {
 }
 
 #[tokio::test]
+async fn an_empty_page_before_the_stated_end_is_not_the_last() {
+    let short = Vendor {
+        answer: |_, _, _| json(200, &json!({"members": [], "total_items": 3})),
+        ..VENDOR
+    };
+    let running = short.usual().await;
+    let book = running.target.book().unwrap();
+    let list = VENDOR.lists[0];
+    let answer = book.page(list, Some("cleaned:2")).await.unwrap_err();
+    assert!(verdict(&answer).starts_with("retry: "), "{answer:?}");
+    let page = book.page(list, Some("cleaned:3")).await.unwrap();
+    assert_eq!(page, Page::default());
+}
+
+#[tokio::test]
 async fn whom_mailchimp_lets_nobody_subscribe_is_a_final_answer_to_a_lift() {
     let running = VENDOR.usual().await;
     for (address, why) in [

@@ -11,6 +11,7 @@
 //! count (<https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/unsubscribe/get-v3--domainid--unsubscribes>),
 //! and a mailing list's members who are not subscribed a hundred at a time, of whom it says no time
 //! (<https://documentation.mailgun.com/docs/inboxready/api-reference/optimize/mailgun/mailing-lists/get-lists-list_address-members-pages.md>).
+//! Past the end there is one more page, whose entries are `null` (<https://github.com/mailgun/mailgun.js/issues/342>).
 //!
 //! For Mailgun in Europe: `url = "https://api.eu.mailgun.net"`. No figure is documented for these requests.
 
@@ -26,7 +27,7 @@ use jiff::{
     fmt::rfc2822::{DateTimeParser, DateTimePrinter},
 };
 use reqwest::{Method, header::CONTENT_TYPE};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::form_urlencoded;
@@ -80,7 +81,9 @@ fn is_domain(list: &str) -> bool {
 }
 
 #[derive(Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
 struct Listing<T> {
+    #[serde(deserialize_with = "or_null")]
     items: Vec<T>,
     paging: Paging,
 }
@@ -93,6 +96,7 @@ struct Paging {
 #[derive(Deserialize)]
 struct Unsubscribed {
     address: String,
+    #[serde(deserialize_with = "or_null")]
     tags: Vec<String>,
     #[serde(default)]
     created_at: Value,
@@ -102,6 +106,11 @@ struct Unsubscribed {
 struct Member {
     address: String,
     subscribed: bool,
+}
+
+/// Reads `null` as none of them. What is not there at all stays a mistake.
+fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 #[async_trait]

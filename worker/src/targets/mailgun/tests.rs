@@ -116,6 +116,8 @@ fn page(request: &Received, list: &str, most: usize, listed: &Listed) -> Respons
     let divider: String = form_urlencoded::byte_serialize(divider.as_bytes()).collect();
     // As if somebody could have put it there.
     let next = format!("https://other.example/v3/x?page=next&address={divider}&limit=9999");
+    // Past the end there are none.
+    let items = (!items.is_empty()).then_some(items);
     json(200, &json!({"items": items, "paging": {"next": next}}))
 }
 
@@ -150,6 +152,20 @@ async fn who_unsubscribed_from_a_tag_or_is_subscribed_is_not_read_and_times_are(
     assert_eq!(divider("https://api.mailgun.net/v3/x?page=next"), None);
     for none in ["Mon, 01 Jan 0001 00:00:00 UTC", "yesterday", ""] {
         assert_eq!(time(none), None);
+    }
+}
+
+#[test]
+fn null_is_no_entry_and_what_is_not_there_is_a_mistake() {
+    type Answer = Listing<Unsubscribed>;
+    let read = |items: &str| {
+        serde_json::from_str::<Answer>(&format!("{{{items} \"paging\": {{\"next\": \"\"}}}}"))
+    };
+    assert!(read("\"items\": null,").unwrap().items.is_empty());
+    let untagged = "\"items\": [{\"address\": \"jane@example.com\", \"tags\": null}],";
+    assert!(read(untagged).unwrap().items[0].tags.is_empty());
+    for wrong in ["", "\"items\": [{\"address\": \"jane@example.com\"}],"] {
+        assert!(read(wrong).is_err(), "{wrong}");
     }
 }
 

@@ -8,7 +8,8 @@
 //!
 //! `global` is read from the contacts, by the filter `IsExcludedFromCampaigns`. A contact list's subscriptions name contacts
 //! by number only, so of those that were ended each contact is asked for by itself, which Mailjet says is the only way
-//! (<https://github.com/mailjet/mailjet-apiv3-php/issues/54>).
+//! (<https://github.com/mailjet/mailjet-apiv3-php/issues/54>). A contact that was deleted is still there, with an address that
+//! is nobody's any more (<https://github.com/mailjet/mailjet-apiv3-php/issues/212>).
 //!
 //! Settings beside those of every platform: `username` (the API key; `token` is the secret key). No figure is documented.
 
@@ -49,6 +50,9 @@ pub(super) const KIND: Kind = Kind {
 const GLOBAL: &str = "global";
 
 const NOT_MODIFIED: u16 = 304;
+
+/// The domain of those that were deleted.
+const DELETED: &str = "domain.invalid";
 
 /// The most entries on a page: <https://github.com/mailjet/api-documentation/blob/master/guides/_api-overview.md>.
 const PAGE: usize = 1000;
@@ -213,7 +217,7 @@ impl Mailjet {
         let excluded = |one: &&Contact| is(&one.is_excluded_from_campaigns, "true");
         for one in contacts.iter().filter(excluded) {
             let since = one.exclusion_from_campaigns_updated_at.as_deref();
-            page.email(&one.email, since, None);
+            put(&mut page, &one.email, since);
         }
         Ok(page)
     }
@@ -236,7 +240,7 @@ impl Mailjet {
             let asked = some.iter().map(|one| self.address(&one.contact, deadline));
             for (one, address) in some.iter().zip(try_join_all(asked).await?) {
                 if let Some(address) = address {
-                    page.email(&address, one.unsubscribed_at.as_deref(), None);
+                    put(&mut page, &address, one.unsubscribed_at.as_deref());
                 }
             }
         }
@@ -270,6 +274,16 @@ impl Mailjet {
             .query(&[("Limit", limit), ("Offset", offset)]);
         let read: Option<Listing<T>> = self.0.page(request, deadline).await?;
         Ok(read.ok_or_else(too_large)?.data)
+    }
+}
+
+/// Puts a contact on the page, unless it was deleted: then it names nobody.
+fn put(page: &mut Page, address: &str, since: Option<&str>) {
+    let domain = address.rsplit_once('@').map(|(_, domain)| domain);
+    if domain.is_some_and(|domain| domain.eq_ignore_ascii_case(DELETED)) {
+        page.unread += 1;
+    } else {
+        page.email(address, since, None);
     }
 }
 

@@ -7,7 +7,8 @@
 //! A stream's suppressions are read by its dump
 //! (<https://postmarkapp.com/developer/api/suppressions-api#suppression-dump>), bounces and complaints among them. It has no
 //! pages but takes the first day and the last one, so it is read in windows of days: half as long as one that held more than
-//! is read at once, and twice as long as one that held little.
+//! is read at once or that could not be read in time, and twice as long as one that held little. A single day above 16 MiB
+//! cannot be read.
 //!
 //! No limit on requests is documented but that there is one: <https://postmarkapp.com/developer/api/overview>.
 
@@ -58,8 +59,8 @@ const FIRST: Date = date(2009, 1, 1);
 /// The days of the first window.
 const MONTH: i32 = 30;
 
-/// More than there are since the first day.
-const LONGEST: i32 = 100_000;
+/// A longer one could hold nearly the whole list, which may take longer than a request may.
+const LONGEST: i32 = 180;
 
 /// A window with fewer entries is followed by one of twice the length.
 const FEW: usize = 1000;
@@ -169,10 +170,16 @@ impl Window {
         Some(Self::new(from, days.parse().ok()?, last))
     }
 
-    /// The half of it, unless it is a day.
-    fn half(self) -> Option<String> {
+    /// A page with nothing on it, which the half of this window follows; of a single day what came of it stands.
+    fn smaller(self, answer: Answer) -> Result<Page, Answer> {
         let days = (self.to - self.from).get_days() + 1;
-        (days > 1).then(|| format!("{}/{}", self.from, days / 2))
+        if days <= 1 {
+            return Err(answer);
+        }
+        Ok(Page {
+            next: Some(format!("{}/{}", self.from, days / 2)),
+            ..Page::default()
+        })
     }
 
     /// What follows it, when so many were in it.
@@ -201,13 +208,12 @@ impl Lists for Postmark {
             ("fromdate", window.from.to_string()),
             ("todate", window.to.to_string()),
         ]);
-        let dump: Option<Dump> = self.0.page(request, deadline).await?;
-        let Some(Dump { suppressions }) = dump else {
-            let next = window.half();
-            return Ok(Page {
-                next: Some(next.ok_or_else(too_large)?),
-                ..Page::default()
-            });
+        let suppressions = match self.0.page(request, deadline).await {
+            Ok(Some(Dump { suppressions })) => suppressions,
+            Ok(None) => return window.smaller(too_large()),
+            // It was not answered in time, or not to the end.
+            Err(answer) if answer.status.is_none() => return window.smaller(answer),
+            Err(answer) => return Err(answer),
         };
         let mut page = Page {
             next: window.after(suppressions.len(), end),

@@ -1,7 +1,10 @@
 //! Postmark as it is documented: the suppressions of message streams, and their dump.
 
+use std::io;
+
 use axum::{body::Body, http::Response};
 use common::delivery::Outcome;
+use futures_util::stream;
 
 use super::*;
 use crate::targets::{
@@ -64,6 +67,7 @@ fn day(address: &str) -> Date {
 }
 
 /// All of some days. Of the day of `large` is more than is read, if another day comes with it; of the day of `vast` anyway.
+/// With `slow` the connection is cut: of its day if another day comes with it, and of the day of `slowest` anyway.
 fn dump(request: &Received, stream: &str, listed: &Listed) -> Response<Body> {
     let [from, to]: [Date; 2] =
         ["fromdate", "todate"].map(|name| request.query(name).unwrap().parse().unwrap());
@@ -78,6 +82,13 @@ fn dump(request: &Received, stream: &str, listed: &Listed) -> Response<Body> {
     };
     if of_days.iter().any(is_large) {
         return response(200, vec![b' '; (16 << 20) + 1]);
+    }
+    let is_cut = |(_, address, _): &(_, &String, _)| {
+        address.starts_with("slowest") || address.starts_with("slow") && from < to
+    };
+    if of_days.iter().any(is_cut) {
+        let cut = Err::<Vec<u8>, _>(io::Error::other("cut"));
+        return response(200, Body::from_stream(stream::iter([cut])));
     }
     let one = |(_, address, day): &(_, _, Date)| {
         json!({
@@ -96,9 +107,24 @@ rehearsals!(VENDOR, a_list_is_read_page_by_page_and_no_other_with_it);
 
 #[tokio::test]
 async fn days_that_hold_more_than_is_read_are_read_in_halves_and_each_once() {
+    days_are_read_in_halves("large@example.com").await;
+}
+
+#[tokio::test]
+async fn days_whose_answer_does_not_arrive_are_read_in_halves_and_each_once() {
+    days_are_read_in_halves("slow@example.com").await;
     let running = VENDOR.usual().await;
-    let all = ["large@example.com", "jane@example.com", "joe@example.com"];
-    for address in all {
+    let slowest = "slowest@example.com";
+    set(&mut running.listed(), "outbound", slowest, true);
+    let book = running.target.book().unwrap();
+    let one = format!("{}/1", day(slowest));
+    let answer = book.page("outbound", Some(&one)).await.unwrap_err();
+    assert!(verdict(&answer).starts_with("retry: "), "{answer:?}");
+}
+
+async fn days_are_read_in_halves(difficult: &str) {
+    let running = VENDOR.usual().await;
+    for address in [difficult, "jane@example.com", "joe@example.com"] {
         set(&mut running.listed(), "outbound", address, true);
     }
     assert_eq!(running.read("outbound").await.len(), 3);
@@ -109,13 +135,13 @@ async fn days_that_hold_more_than_is_read_are_read_in_halves_and_each_once() {
         let days = (to - from).get_days() + 1;
         (longest, shortest) = (longest.max(days), shortest.min(days));
         assert_eq!(from, next);
-        let is_too_large = days > 1 && (from..=to).contains(&day("large@example.com"));
-        if !is_too_large {
+        let is_refused = days > 1 && (from..=to).contains(&day(difficult));
+        if !is_refused {
             next = to.tomorrow().unwrap();
         }
     }
     assert!(next > clock::now().to_zoned(TimeZone::UTC).date());
-    assert!(longest > 300 && shortest == 1, "{longest} {shortest}");
+    assert_eq!((longest, shortest), (180, 1));
 }
 
 #[test]

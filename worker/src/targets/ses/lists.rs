@@ -19,7 +19,7 @@ use super::{
         platform::{self, Lists, Page, Why, path, too_large},
         ticket,
     },
-    Contact, GLOBAL, Ses, named,
+    GLOBAL, OPT_OUT, Preference, Ses, named,
 };
 
 /// How many are asked for at a time. The documentation states no limit of either; these are careful.
@@ -50,12 +50,28 @@ struct Contacts {
     next_token: Option<String>,
 }
 
+/// Not what `tell` reads of a contact, which takes what is missing for what was never set: a list of such contacts would
+/// read as one that nobody is on.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Listed {
     email_address: String,
-    #[serde(flatten)]
-    contact: Contact,
+    unsubscribe_all: bool,
+    topic_preferences: Option<Vec<Preference>>,
+}
+
+impl Listed {
+    /// Whether it is opted out, of all or of the topic.
+    fn is_out(&self, topic: Option<&str>) -> Result<bool, Answer> {
+        let Some(topic) = topic else {
+            return Ok(self.unsubscribe_all);
+        };
+        let none = || Answer::retry("answered with a contact without its topics");
+        let preferences = self.topic_preferences.as_ref().ok_or_else(none)?;
+        Ok(preferences
+            .iter()
+            .any(|one| one.topic_name == topic && one.subscription_status == OPT_OUT))
+    }
 }
 
 #[async_trait]
@@ -89,9 +105,11 @@ impl Ses {
         };
         for one in read.suppressed_destination_summaries {
             let since = one.last_update_time.as_f64().and_then(unix);
+            // Opt-outs are entered as complaints, too, by `tell`, and nothing tells them apart: taken for complaints,
+            // which no consent takes back, they would stand for good.
             let lane = match one.reason.as_str() {
                 "BOUNCE" => Lane::Deliverability,
-                _ => Lane::Complaint,
+                _ => Lane::Consent,
             };
             let words = Some(one.reason);
             let contact = Person::email(&one.email_address).ok();
@@ -119,8 +137,8 @@ impl Ses {
             next: following(read.next_token),
             ..Page::default()
         };
-        for mut one in read.contacts {
-            if one.contact.is_out(topic) {
+        for one in read.contacts {
+            if one.is_out(topic)? {
                 page.email(&one.email_address, None, None);
             }
         }
@@ -152,4 +170,31 @@ fn following(token: Option<String>) -> Option<String> {
 fn unix(seconds: f64) -> Option<Timestamp> {
     let since = SignedDuration::try_from_secs_f64(seconds).ok()?;
     Timestamp::from_duration(since).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contact_without_what_is_asked_about_is_not_taken_for_one_that_is_not_out() {
+        let read = |listed: Value| serde_json::from_value::<Listed>(listed);
+        let none = read(json!({"EmailAddress": "jane@example.com", "TopicPreferences": []}));
+        assert!(none.is_err());
+        let out = json!([{"TopicName": "offers", "SubscriptionStatus": "OPT_OUT"}]);
+        for (topics, all, of_topic) in [
+            (out, false, Some(true)),
+            (json!([]), true, Some(false)),
+            (Value::Null, true, None),
+        ] {
+            let one = json!({
+                "EmailAddress": "jane@example.com",
+                "UnsubscribeAll": all,
+                "TopicPreferences": topics,
+            });
+            let one = read(one).unwrap();
+            assert_eq!(one.is_out(None).ok(), Some(all));
+            assert_eq!(one.is_out(Some("offers")).ok(), of_topic);
+        }
+    }
 }

@@ -276,13 +276,18 @@ async fn a_contact_list_is_read_page_by_page_and_a_topic_is_not_the_whole() {
 #[tokio::test]
 async fn the_account_s_list_says_since_when_and_why() {
     let running = VENDOR.usual().await;
-    running.tell(&suppress("jane@example.com", "news")).await;
-    let book = running.target.book().unwrap();
-    let page = book.page(GLOBAL, None).await.unwrap();
-    let entry = &page.entries[0];
-    assert_eq!(entry.since, "2021-01-21T18:54:56.5Z".parse().ok());
-    let why = (entry.why.lane, entry.why.words.as_deref());
-    assert_eq!(why, (Lane::Complaint, Some("COMPLAINT")));
+    for (kind, lane, words) in [
+        (EventKind::Bounced, Lane::Deliverability, "BOUNCE"),
+        (EventKind::Unsubscribed, Lane::Consent, "COMPLAINT"),
+    ] {
+        running.tell(&told(kind, "jane@example.com", "news")).await;
+        let book = running.target.book().unwrap();
+        let page = book.page(GLOBAL, None).await.unwrap();
+        let entry = &page.entries[0];
+        assert_eq!(entry.since, "2021-01-21T18:54:56.5Z".parse().ok());
+        let why = (entry.why.lane, entry.why.words.as_deref());
+        assert_eq!(why, (lane, Some(words)));
+    }
 }
 
 #[tokio::test]
