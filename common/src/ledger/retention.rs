@@ -69,4 +69,36 @@ impl Ledger {
         let removed = self.query(text).bind(micros(before)).bind(most);
         Ok(removed.execute(&self.writer).await?.rows_affected())
     }
+
+    /// Removes at most `most` rows of reconciliations that began before, themselves last, and says how many it removed. What
+    /// is under way for so long is done by nobody, as where no worker has its target.
+    pub async fn expire_reconciliations(&self, before: Timestamp, most: i64) -> Result<u64> {
+        let old = "SELECT id FROM reconciliations WHERE created_at < $1";
+        for table in ["differences", "listed"] {
+            let key = match table {
+                "differences" => "id",
+                _ => "reconciliation, contact, channel",
+            };
+            let text = format!(
+                "DELETE FROM {table} WHERE ({key}) IN (
+                    SELECT {key} FROM {table} WHERE reconciliation IN ({old}) LIMIT $2)"
+            );
+            let removed = self.query(&text).bind(micros(before)).bind(most);
+            let removed = removed.execute(&self.writer).await?.rows_affected();
+            if removed > 0 {
+                return Ok(removed);
+            }
+        }
+        let mut transaction = self.begin().await?;
+        let mut removed = 0;
+        for text in [
+            format!("DELETE FROM reconciled_lists WHERE reconciliation IN ({old})"),
+            "DELETE FROM reconciliations WHERE created_at < $1".to_owned(),
+        ] {
+            let done = self.query(&text).bind(micros(before));
+            removed += done.execute(&mut *transaction).await?.rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(removed)
+    }
 }

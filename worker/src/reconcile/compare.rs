@@ -6,6 +6,7 @@ use common::{
     clock,
     contact::{Channel, Contact},
     delivery::State,
+    event::Lane,
     ledger::{Difference, Gap, Listed, RegisterRow},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -107,9 +108,15 @@ impl Session<'_> {
             return None;
         }
         let events = covering.iter().map(|register| register.event_id).collect();
-        let clear = covering
-            .into_iter()
-            .max_by_key(|register| register.occurred_at);
+        // A re-subscription clears several: the one of the cause that the platform states.
+        let clear = covering.into_iter().max_by_key(|register| {
+            let lane = register.place.lane;
+            (
+                lane == listed.lane,
+                lane == Lane::Consent,
+                register.occurred_at,
+            )
+        });
         let gap = match clear {
             Some(_) => Gap::Differs,
             None => Gap::OnlyTheirs,

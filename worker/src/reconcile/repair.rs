@@ -167,9 +167,12 @@ impl Session<'_> {
     fn entered(&self, of: &Difference) -> Vec<Entered> {
         let listed = of.listed_lane.unwrap_or(Lane::Consent);
         let at = self.held.asked_at;
-        // A complaint concerns the address, whatever was lifted.
+        // What was lifted for another cause is not what the platform states.
+        let is_will = |lane| matches!(lane, Lane::Consent | Lane::Manual);
+        let is_same = |lane| lane == listed || (is_will(lane) && is_will(listed));
+        let is_own = |lane| of.difference == Gap::OnlyOurs || is_same(lane);
         let own = match (&of.scope, &of.source, of.lane) {
-            (Some(scope), Some(source), Some(lane)) if listed != Lane::Complaint => Some((
+            (Some(scope), Some(source), Some(lane)) if is_own(lane) => Some((
                 scope.clone(),
                 Register {
                     source: source.clone(),

@@ -166,8 +166,11 @@ impl World {
 
     /// Makes all that was recorded an hour old.
     pub(crate) async fn an_hour_passes(&self) {
-        self.change("UPDATE registers SET updated_at = updated_at - 3600000000")
-            .await;
+        self.change(
+            "UPDATE registers SET updated_at = updated_at - 3600000000;
+            UPDATE deliveries SET moved_at = moved_at - 3600000000",
+        )
+        .await;
     }
 
     pub(crate) async fn reconciled(&self, target: Option<&str>, repair: bool) -> Reconciliation {
