@@ -198,10 +198,10 @@ impl Session<'_> {
         let (id, name) = (self.held.id, target);
         match &error {
             None => {
-                info!(reconciliation.id = %id, target_name = name, list, listed, "a list was compared")
+                info!(reconciliation.id = %id, target_name = name, list, listed, "a list was compared");
             }
             Some(why) => {
-                warn!(reconciliation.id = %id, target_name = name, list, why, "a list could not be compared")
+                warn!(reconciliation.id = %id, target_name = name, list, why, "a list could not be compared");
             }
         }
         Ok(error.is_none())

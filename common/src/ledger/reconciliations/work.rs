@@ -336,17 +336,14 @@ impl Ledger {
             };
             let query = self.query(bound).bind(held.id.to_string()).bind(STEP);
             let bound = query.fetch_optional(&mut *transaction).await?;
-            let query = match &bound {
-                Some(row) => {
-                    let text = "DELETE FROM listed WHERE reconciliation = $1 AND (contact, channel) <= ($2, $3)";
-                    let query = self.query(text).bind(held.id.to_string());
-                    let query = query.bind(row.try_get::<String, _>(0)?);
-                    query.bind(row.try_get::<String, _>(1)?)
-                }
-                None => {
-                    let text = "DELETE FROM listed WHERE reconciliation = $1";
-                    self.query(text).bind(held.id.to_string())
-                }
+            let query = if let Some(row) = &bound {
+                let text = "DELETE FROM listed WHERE reconciliation = $1 AND (contact, channel) <= ($2, $3)";
+                let query = self.query(text).bind(held.id.to_string());
+                let query = query.bind(row.try_get::<String, _>(0)?);
+                query.bind(row.try_get::<String, _>(1)?)
+            } else {
+                let text = "DELETE FROM listed WHERE reconciliation = $1";
+                self.query(text).bind(held.id.to_string())
             };
             query.execute(&mut *transaction).await?;
             transaction.commit().await?;
