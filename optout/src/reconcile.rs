@@ -2,6 +2,7 @@
 //! which a worker does; it goes on without this command.
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     pin::pin,
     process::ExitCode,
@@ -115,7 +116,9 @@ async fn follow(api: &Api, path: &str, mut run: Value, json: bool) -> anyhow::Re
         bar.set_message(progress(&run));
         if lists(&run).is_empty() && !is_told && begun.elapsed() > SHOULD_HAVE_BEGUN {
             is_told = true;
-            bar.suspend(|| note("no worker has begun it yet: is one running?"));
+            bar.suspend(|| {
+                note("no worker has begun it yet: is one running, or still at another?")
+            });
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -125,7 +128,8 @@ async fn follow(api: &Api, path: &str, mut run: Value, json: bool) -> anyhow::Re
                 return Ok(run);
             }
         }
-        run = api.json(api.request(Method::GET, path)?).await?;
+        let look = api.json(api.request(Method::GET, path)?).await;
+        run = look.with_context(|| format!("the reconciliation goes on; see GET {path}"))?;
     }
     bar.finish_and_clear();
     Ok(run)
@@ -223,9 +227,9 @@ fn lists(run: &Value) -> &[Value] {
     run["lists"].as_array().map_or(&[], Vec::as_slice)
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of a command")]
+/// Not by `println!`, which panics where the reader is gone: what else was asked for is done all the same.
 fn print(lines: &[String]) {
-    println!("{}", lines.join("\n"));
+    writeln!(std::io::stdout(), "{}", lines.join("\n")).ok();
 }
 
 #[expect(clippy::print_stderr, reason = "a word beside the answer")]
