@@ -117,7 +117,7 @@ async fn follow(api: &Api, path: &str, mut run: Value, json: bool) -> anyhow::Re
         if lists(&run).is_empty() && !is_told && begun.elapsed() > SHOULD_HAVE_BEGUN {
             is_told = true;
             bar.suspend(|| {
-                note("no worker has begun it yet: is one running, or still at another?")
+                note("no worker has begun it yet: is one running, or still at another?");
             });
         }
         tokio::select! {

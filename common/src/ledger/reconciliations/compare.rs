@@ -12,7 +12,7 @@ use crate::{
     delivery::{Delivery, State},
     event::{Kind, Lane},
     ledger::{
-        Ledger, Result, events, in_order, micros, parsed,
+        Dialect, Ledger, Result, events, in_order, micros, parsed,
         redrive::{self, RESTART},
         rows, timestamp,
     },
@@ -122,7 +122,14 @@ impl Ledger {
         for part in key {
             query = query.bind(part.to_owned());
         }
-        let found = query.bind(limit).fetch_all(&self.pool).await?;
+        // What PostgreSQL knows of a table may be of when it was empty: by that it sorts for each page all that is left.
+        let mut transaction = self.pool.begin().await?;
+        if self.dialect == Dialect::Postgres {
+            let in_order = self.query("SET LOCAL enable_bitmapscan = off");
+            in_order.execute(&mut *transaction).await?;
+        }
+        let found = query.bind(limit).fetch_all(&mut *transaction).await?;
+        transaction.commit().await?;
         found.iter().map(register_of).collect()
     }
 
