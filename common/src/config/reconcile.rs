@@ -40,3 +40,42 @@ impl Reconcile {
         reconcile
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::Loaded;
+
+    fn read(text: &str) -> (Reconcile, Vec<String>) {
+        let text = format!("[reconcile]\n{text}");
+        let loaded = Loaded::from_text(&text, BTreeMap::new()).unwrap();
+        let mistakes = loaded.mistakes().into_iter().map(|mistake| mistake.key);
+        let mistakes = mistakes.filter(|key| key.starts_with("reconcile"));
+        let mistakes = mistakes.collect();
+        (loaded.config.reconcile, mistakes)
+    }
+
+    #[test]
+    fn nothing_is_compared_by_itself_unless_it_is_said_how_often() {
+        let (none, mistakes) = read("");
+        assert!(none.every.is_none() && !none.repair && mistakes.is_empty());
+        let (daily, mistakes) = read("every = '1d'\nrepair = true");
+        assert_eq!(daily.every, Some(Duration::from_hours(24)));
+        assert!(daily.repair && mistakes.is_empty());
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_one_mistake_by_its_key() {
+        for (text, key) in [
+            ("every = '59m'", "reconcile.every"),
+            ("every = '31d'\nrepair = true", "reconcile.every"),
+            ("every = 'often'\nrepair = true", "reconcile.every"),
+            ("repair = true", "reconcile.repair"),
+            ("often = true", "reconcile.often"),
+        ] {
+            assert_eq!(read(text).1, [key], "{text}");
+        }
+    }
+}

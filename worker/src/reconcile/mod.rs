@@ -189,19 +189,15 @@ impl Session<'_> {
             ledger.end_list(self.held, &self.tally, error.as_deref())
         };
         self.holding(end).await?;
-        let Tally {
-            target,
-            list,
-            listed,
-            ..
-        } = &self.tally;
-        let (id, name) = (self.held.id, target);
+        // Not which list, which may be called by an address.
+        let Tally { target, listed, .. } = &self.tally;
+        let id = self.held.id;
         match &error {
             None => {
-                info!(reconciliation.id = %id, target_name = name, list, listed, "a list was compared");
+                info!(reconciliation.id = %id, target_name = target, listed, "a list was compared");
             }
             Some(why) => {
-                warn!(reconciliation.id = %id, target_name = name, list, why, "a list could not be compared");
+                warn!(reconciliation.id = %id, target_name = target, why, "a list could not be compared");
             }
         }
         Ok(error.is_none())
