@@ -186,7 +186,7 @@ async fn a_hundred_and_twenty_events_come_page_by_page_each_once_newest_first() 
             .items("/api/v1/events?limit=120")
             .await
             .iter()
-            .map(|item| text(&item["received_at"]))
+            .map(|item| text(&item["received_at"]).parse::<Timestamp>().unwrap())
             .collect();
         assert!(times.windows(2).all(|pair| pair[0] >= pair[1]));
     })
