@@ -2,9 +2,10 @@
 
 use common::{
     clock,
+    delivery::State,
     envelope::{self, Envelope},
     event::Lane,
-    ledger::Progress,
+    ledger::{DeliveryRow, Progress},
 };
 use jiff::SignedDuration;
 
@@ -54,6 +55,13 @@ async fn what_is_entered_of_it_is_lifted_by_a_re_subscription_there() {
 async fn what_it_reported_and_has_forgotten_it_is_told_of() {
     let world = world().await;
     reports(&world, "unsubscribe", SignedDuration::from_mins(-90)).await;
+    // The platform is not told of what it reported: that is decided when its delivery is taken.
+    until(async || {
+        let all = world.deliveries().await;
+        let told = |row: &DeliveryRow| row.state == State::Delivered;
+        (all.len() == 2 && all.iter().all(told)).then_some(())
+    })
+    .await;
     is_suppressed_in(&world, &["a1 chimp"]).await;
     world.an_hour_passes().await;
     let done = world.reconciled(None, true).await;
