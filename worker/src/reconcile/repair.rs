@@ -117,14 +117,8 @@ impl Session<'_> {
             let ledger = &self.app.ledger;
             let restart = || ledger.tell_again(self.held, target, &registers);
             let deliveries = self.step(restart).await?.ok_or(Left::Lost)?;
-            let again = |delivery: &_| {
-                again(
-                    target,
-                    common::delivery::Delivery::encode(delivery),
-                    Duration::ZERO,
-                )
-            };
-            messages.extend(deliveries.iter().map(again));
+            let told = deliveries.iter();
+            messages.extend(told.map(|delivery| again(target, delivery.encode(), Duration::ZERO)));
         }
         self.publish(messages).await
     }

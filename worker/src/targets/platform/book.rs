@@ -147,7 +147,7 @@ impl<'a> Book<'a> {
     }
 
     /// Whether who is not listed is not suppressed there ([`Lists::shows_all`]).
-    pub fn shows_all(&self) -> bool {
+    pub(crate) fn shows_all(&self) -> bool {
         self.lists.shows_all()
     }
 
