@@ -63,7 +63,7 @@ use std::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 use sqlx::{
-    Any, AnyPool, AssertSqlSafe, Connection as _, Transaction,
+    Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Transaction,
     any::{AnyArguments, AnyPoolOptions, install_default_drivers},
     query::Query,
 };
@@ -100,6 +100,10 @@ pub use vitals::{Due, LastTold, MANY, Minute, Unfinished};
 
 /// A connection that cannot be had in this time means that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that was of use so lately is taken to be alive. If it is not, whoever uses it is told that the database is
+/// away, as those are who had theirs in hand when it died.
+const TRUSTED: Duration = Duration::from_secs(1);
 
 /// The database of record. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -195,12 +199,9 @@ impl Ledger {
                         Ok(())
                     })
                 })
-                // SQLite ends a transaction by itself at some failures, a full disk among them; the driver counts it as open
-                // for ever, and begins no other on that connection.
-                .before_acquire(|connection, _| {
-                    let fit = !connection.is_in_transaction();
-                    Box::pin(async move { Ok(fit) })
-                })
+                // Not at each use, which would be a round trip beside each that asks for something.
+                .test_before_acquire(false)
+                .before_acquire(|connection, used| Box::pin(is_fit(connection, used.idle_for)))
         };
         let pool = options(dialect.settings())
             .max_connections(max_connections)
@@ -323,6 +324,17 @@ impl Dialect {
             .replace("{uuid}", uuid)
             .replace("{postgres}", postgres)
     }
+}
+
+/// Whether a connection of the pool that was of no use for so long may be used once more; an error says that it is dead.
+///
+/// SQLite ends a transaction by itself at some failures, a full disk among them; the driver counts it as open for ever, and
+/// begins no other on that connection.
+async fn is_fit(connection: &mut AnyConnection, idle: Duration) -> sqlx::Result<bool> {
+    if idle > TRUSTED {
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 fn wrong_pepper() -> Error {

@@ -5,6 +5,7 @@ mod audit;
 mod breakers;
 mod compared;
 mod compliance;
+mod connections;
 mod endpoints;
 mod erasure;
 mod hostile;
