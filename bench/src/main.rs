@@ -55,7 +55,7 @@ struct Options {
     /// How many events the backlog has
     #[arg(long, default_value_t = 1_000_000)]
     backlog: u64,
-    /// How many events a large ledger has already; each takes about 2 KB of disk
+    /// How many events a large ledger has already; each takes about 2 KB of disk, PostgreSQL's log up to 16 GB beside
     #[arg(long, default_value_t = 1_000_000)]
     ledger: u64,
     /// Only these stores
