@@ -48,8 +48,7 @@ struct Options {
     /// How often the door and its ceilings are measured in turn; the median counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How many opens are queued before opt-outs; the worker's stages get a quarter, its targets a tenth, a ledger whose size
-    /// is measured the double
+    /// How many opens are queued before opt-outs; the worker's stages get a quarter, its targets a tenth
     #[arg(long, default_value_t = 200_000)]
     events: u64,
     /// How many events the backlog has

@@ -76,16 +76,6 @@ pub(super) const CHECK_ALL: &str = "
 const COLUMNS: &str = "registers.id AS id, suppressed, registers.channel AS channel, registers.contact AS contact, scope, source, lane,
     occurred_at, event_id, kind, reason, origin";
 
-/// A contact that is looked for, under one of its names.
-#[derive(Debug, Serialize)]
-struct Wanted<'a> {
-    /// Which question it is of.
-    number: i64,
-    contact: String,
-    channel: Channel,
-    scope: Option<&'a str>,
-}
-
 impl Ledger {
     /// What suppresses a contact in `scope`: that scope's registers and the global ones. Without a scope, whatever
     /// suppresses it anywhere: the strictest answer.
@@ -101,11 +91,8 @@ impl Ledger {
     ) -> Result<Vec<Vec<Suppression>>> {
         self.can_find_erased()?;
         let wanted = (0..).zip(questions).flat_map(|(number, (contact, scope))| {
-            self.both_names(contact).map(move |name| Wanted {
-                number,
-                contact: name,
-                channel: contact.channel,
-                scope: *scope,
+            self.both_names(contact).map(move |name| {
+                json!({ "number": number, "contact": name, "channel": contact.channel, "scope": scope })
             })
         });
         // One statement, however large: a contact that is given its other name between two might be found by neither.
